@@ -1,0 +1,1 @@
+"""What Rapport remembers: tables, sessions, migrations and named queries."""
