@@ -1,0 +1,11 @@
+"""Where the files that travel with the package lie: the small GPT, our prompts, demonstrations and ordinary text."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+BUNDLED_MODEL_DIR = _HERE / "model"
+BUNDLED_PROMPTS = _HERE / "prompts.jsonl"
+BUNDLED_DEMONSTRATIONS = _HERE / "demonstrations.jsonl"
+BUNDLED_ORDINARY_TEXT = _HERE / "ordinary_text.jsonl.gz"
+BUNDLED_RECIPE = _HERE / "recipe.json"
