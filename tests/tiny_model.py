@@ -1,4 +1,4 @@
-"""Makes a real model folder in a second: a small byte-level BPE, our chat template, a random two-layer network."""
+"""Makes a real model folder in a second: a small byte-level BPE, our chat template, two random layers."""
 
 from pathlib import Path
 from typing import Any

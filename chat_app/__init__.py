@@ -1,0 +1,1 @@
+"""Serves Rapport: chat and comparisons in the browser, the HTTP API and the command line."""

@@ -1,0 +1,1 @@
+"""What people can do with Rapport, one service per field; each method checks the person's rights first."""
