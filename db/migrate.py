@@ -76,8 +76,8 @@ def _upgrade(connection: Connection) -> None:
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:
             raise UnusableDatabaseError(
-                f"After the migration {len(broken)} rows, the first in {broken[0][0]!r}, would point to nothing, "
-                "so it was taken back. Please report this with the two versions of Rapport."
+                f"After the migration {len(broken)} rows, the first in {broken[0][0]!r}, would "
+                "point to nothing, so it was taken back. Please report this with the two versions of Rapport."
             )
 
 
@@ -94,8 +94,8 @@ def _refuse_unknown(database: Database, connection: Connection, revision: str | 
         _scripts().get_revision(revision)
     except (ResolutionError, CommandError):
         raise NewerDatabaseError(
-            f"The database {database} has revision {revision!r}; the newest that this version of Rapport knows "
-            f"is {head_revision()!r}, so a newer Rapport wrote it. Upgrade Rapport (pip install --upgrade "
+            f"The database {database} has revision {revision!r}; the newest that this Rapport knows is "
+            f"{head_revision()!r}, so a newer Rapport wrote it. Upgrade Rapport (pip install --upgrade "
             "rapport-chat), or put the backup that was made before that upgrade back in its place."
         ) from None
 

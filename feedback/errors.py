@@ -1,5 +1,7 @@
 """What can be wrong with a question to a person or with the answer, each with its remedy."""
 
+# ruff: noqa: N818 - the names say what happened
+
 
 class FeedbackError(Exception):
     """A comparison or a preference that is refused; the message says why and what to do."""
@@ -39,3 +41,7 @@ class IdempotencyKeyReused(FeedbackError):
 
 class SnapshotCorrupt(FeedbackError):
     """The file of a snapshot is missing, or is not what was frozen."""
+
+
+class SnapshotNotWritten(FeedbackError):
+    """The file of a snapshot cannot be written."""

@@ -16,6 +16,7 @@ PromptPart = Literal["training", "ppo", "heldout"]
 VotePart = Literal["training", "heldout"]
 
 SPLIT_RULE = "sha256-prompt-40-40-20-v1"
+UNSTORABLE = "NUL characters or halves of characters, which cannot be stored"
 VOTE_SPLIT_RULE = "sha256-vote-80-20-v1"
 
 
@@ -50,7 +51,14 @@ def _message_from(message: Mapping[str, Any]) -> Message:
         raise InvalidPrompt(f"A message has the role {role!r}; use one of {', '.join(get_args(Role))}.")
     if not isinstance(content, str):
         raise InvalidPrompt(f"The content of a {role} message is {content!r}; give it as text.")
+    if not is_storable(content):
+        raise InvalidPrompt(f"A {role} message holds {UNSTORABLE}; take them out.")
     return Message(role=cast(Role, role), content=content)
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database can store the text: no NUL characters, no halves of surrogate pairs."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def check_ranks(ranks: Sequence[int], k: int) -> Ranking:
@@ -63,7 +71,8 @@ def check_ranks(ranks: Sequence[int], k: int) -> Ranking:
         raise InvalidRanking(f"The ranks {list(ranking)} are not all whole numbers; give 1 to the best.")
     if len(ranking) != k:
         raise InvalidRanking(
-            f"The ranks {list(ranking)} are {len(ranking)}, but {k} completions were shown; give one rank to each."
+            f"The ranks {list(ranking)} are {len(ranking)}, but {k} completions were shown; "
+            "give one rank to each."
         )
     if set(ranking) != set(range(1, len(set(ranking)) + 1)):
         raise InvalidRanking(

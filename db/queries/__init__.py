@@ -1,0 +1,1 @@
+"""Named queries; they take the caller's session and never commit."""
