@@ -1,4 +1,4 @@
-"""Where the files that travel with the package lie: the small GPT, our prompts, demonstrations and ordinary text."""
+"""Where the files lie that travel with the package: small GPT, prompts, demonstrations, ordinary text."""
 
 from pathlib import Path
 

@@ -1,0 +1,65 @@
+"""Finds out, by trying, which numbers and which compiler make training fast on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """How a training step is computed, and the sentence that says why."""
+
+    device: str
+    is_bfloat16: bool
+    is_compiled: bool
+    reason: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which forward passes run; weights and optimiser stay float32."""
+        if not self.is_bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16)
+
+
+def probe_numerics(*, device: str | None = None, compile_model: bool | None = None) -> Numerics:
+    """Choose device, precision and compilation; `compile_model` None means: where a C++ compiler is found."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    is_bfloat16, precision = _probe_bfloat16(device)
+    compiler = find_compiler(device)
+    is_compiled = bool(compiler) if compile_model is None else compile_model
+    compilation = f"compiled with {compiler}" if is_compiled else "not compiled"
+    if not compiler and compile_model is None:
+        compilation += " (no C++ compiler found; install g++ for more speed)"
+    return Numerics(device, is_bfloat16, is_compiled, f"{precision}, {compilation}, on {device}")
+
+
+def find_compiler(device: str) -> str:
+    """The compiler that torch.compile would use, or an empty string."""
+    if device == "cuda":
+        return "triton" if torch.utils._triton.has_triton() else ""
+    return next((name for name in ("g++", "clang++", "c++") if shutil.which(name)), "")
+
+
+def _probe_bfloat16(device: str) -> tuple[bool, str]:
+    """Time one matrix product in both precisions: many processors take bfloat16 and are slower with it."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(), "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    seconds = {dtype: _seconds_per_product(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    chosen = ratio > 1.2
+    return chosen, f"{'bfloat16' if chosen else 'float32'} (bfloat16 products run {ratio:.1f}× as fast)"
+
+
+def _seconds_per_product(dtype: torch.dtype) -> float:
+    left, right = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+    best = float("inf")
+    for _ in range(8):  # the first products include the library's own preparations
+        start = time.perf_counter()
+        _ = left @ right
+        best = min(best, time.perf_counter() - start)
+    return best
