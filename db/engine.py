@@ -29,7 +29,7 @@ class Database:
     """The engine of one database, and the only way to its sessions.
 
     A read session sees one state of the data and refuses to write. A write session takes SQLite's
-    write lock when it begins, so it never fails half-way because another one wrote; it commits at
+    write lock with its first statement, so it never fails half-way because another one wrote; it commits at
     the end, or rolls back when an error leaves it. Objects stay usable after either.
     Both raise `db.errors.DatabaseError` where the database as a whole is the trouble.
     """
