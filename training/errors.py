@@ -88,7 +88,7 @@ class StaleLease(JobError):
 
     def __init__(self, *, job_id: int, fencing_token: int, current: int, state: str) -> None:
         super().__init__(
-            f"Job {job_id} is no longer held with fencing token {fencing_token}: it is {state}, and its token "
+            f"Job {job_id} is no longer held with fencing token {fencing_token}: it is {state} and its token "
             f"is {current}. Nothing was changed; the attempt that holds it goes on.",
             job_id=job_id,
             fencing_token=fencing_token,
