@@ -1,4 +1,4 @@
-"""The errors a person can meet, each with the thing, its value, the remedy and a status; edges only map them."""
+"""The errors a person can meet, each with the thing, its value, the remedy and a status."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from typing import Any
 class ServiceError(Exception):
     """Something that was asked cannot be done.
 
-    `code` is stable and names the case for programs and translations; `message` and `remedy` are plain English
-    sentences; `facts` are the values in them; `status` is the HTTP status; `retry_after` is in seconds.
+    `code` is stable and names the case for programs and translations; `message` and `remedy` are plain
+    English sentences; `facts` are the values in them; `status` is the HTTP status; `retry_after` is seconds.
     """
 
     code = "service_error"
@@ -148,4 +148,4 @@ class StorageFull(ServiceError):
 
 
 class StartFailed(Exception):
-    """The service cannot start; the message is one clear paragraph with the remedy, shown instead of a traceback."""
+    """The service cannot start; the message is one clear paragraph with the remedy."""

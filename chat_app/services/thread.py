@@ -44,8 +44,8 @@ class Turn:
     """A message of the shown branch.
 
     `sibling_index` counts from 0 among the `sibling_count` messages with the same parent (‹ 2/3 ›).
-    `is_stopped` marks an answer cut short by the person; `comparison_id` and `verdict` an answer that was chosen
-    from a comparison.
+    `is_stopped` marks an answer cut short by the person; `comparison_id` and `verdict` an answer that was
+    chosen from a comparison.
     """
 
     message_id: int
@@ -64,10 +64,10 @@ class Turn:
 class Thread:
     """A conversation's shown branch, oldest turn first.
 
-    `open_comparison`: two answers to the last user turn that wait for a vote (a page restores them on reload).
+    `open_comparison`: two answers to the last user turn that wait for a vote (a page restores them).
     `is_answering`: a model is writing in it now, perhaps for another tab.
-    `is_unanswered`: the last turn is the user's, nothing is running and nothing waits for a vote (offer "Try again",
-    that is `regenerate`).
+    `is_unanswered`: the last turn is the user's, nothing is running and nothing waits for a vote (offer
+    "Try again", that is `regenerate`).
     """
 
     conversation_id: int

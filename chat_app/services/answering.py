@@ -1,0 +1,67 @@
+"""Between the services and the engine: requests go in, and what comes out is stored as completions."""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from sqlalchemy.orm import Session
+
+from chat_app.errors import Busy, PromptDoesNotFit, Unavailable
+from chat_app.inference.engine import Generation, InferenceEngine
+from chat_app.inference.errors import GenerationFailed, PromptTooLong, QueueFull, VersionUnavailable
+from chat_app.inference.requests import FinishedGeneration, GenerationRequest
+from chat_app.settings import DecodingSettings
+from db.tables import Completion
+from feedback.preference import Message
+from training.generation.parameters import DecodingParameters
+
+
+class Answering:
+    """Asks the engine with the set decoding parameters and a fresh seed for each answer."""
+
+    def __init__(self, *, engine: InferenceEngine, decoding: DecodingSettings) -> None:
+        self._engine = engine
+        self._parameters = DecodingParameters(**decoding.model_dump())
+
+    def submit(self, prompt: Sequence[Message], count: int = 1) -> list[Generation]:
+        """Queue `count` answers to a prompt, all in one batch. Raises Busy, PromptDoesNotFit, Unavailable."""
+        messages = [message.as_dict() for message in prompt]
+        requests = [
+            GenerationRequest(prompt=messages, parameters=self._parameters, seed=secrets.randbits(31))
+            for _ in range(count)
+        ]
+        with engine_errors():
+            return self._engine.submit_together(requests)
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn the engine's errors into those that a person meets."""
+    try:
+        yield
+    except QueueFull as error:
+        raise Busy("The queue is full.", "Try again in a moment.", retry_after=error.retry_after) from error
+    except PromptTooLong as error:
+        raise PromptDoesNotFit(str(error)) from error
+    except VersionUnavailable as error:
+        raise Unavailable(str(error), "Try again in a moment.", retry_after=2) from error
+    except GenerationFailed as error:
+        raise Unavailable(str(error), "Try again; your message is kept.") from error
+
+
+def store_completion(*, session: Session, finished: FinishedGeneration) -> Completion:
+    """Add a completion with all that is needed to write it again."""
+    completion = Completion(
+        version_id=finished.version_id,
+        text=finished.text,
+        token_ids=list(finished.token_ids),
+        finish_reason=finished.finish_reason,
+        seed=finished.seed,
+        decoding=asdict(finished.parameters),
+        first_token_seconds=finished.first_token_seconds,
+        seconds=finished.seconds,
+    )
+    session.add(completion)
+    session.flush()
+    return completion
