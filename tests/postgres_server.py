@@ -15,7 +15,6 @@ SETTINGS = {
     "listen_addresses": "''",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "max_connections": "150",
     "shared_buffers": "16MB",
 }
