@@ -1,9 +1,9 @@
 """The life of a job in the database: asked for, claimed under a lease, reported on, ended or taken over.
 
-A claim gives a fencing token, one higher than the claim before. Whoever holds the newest token may change the
-job; everyone else is told `StaleLease` and changes nothing. The worker renews the lease; a lease that has run out
-is given to the next worker, which goes on from the last checkpoint. Leases compare the clocks of the machines
-that run workers, so these must agree within a few seconds.
+A claim gives a fencing token, one higher than the claim before. Whoever holds the newest token may change
+the job; everyone else is told `StaleLease` and changes nothing. The worker renews the lease; a lease that
+has run out is given to the next worker, which goes on from the last checkpoint. Leases compare the clocks
+of the machines that run workers, so these must agree within a few seconds.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,7 @@ from training.job_values import (
     claimed_job,
     job_info,
 )
+from training.plain_json import plain_json
 
 __all__ = [
     "ClaimedJob",
@@ -146,7 +147,7 @@ class Jobs:
         """End the job for good. Raises StaleLease."""
         with self.database.write() as session:
             job = _held(session, claimed)
-            job.result = result or {}
+            job.result = plain_json(result or {})
             close_job(session=session, job=job, state=state, error=error)
 
     def end_attempt(self, claimed: ClaimedJob, reason: str) -> JobState:

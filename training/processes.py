@@ -1,0 +1,81 @@
+"""Finds and ends all processes of a job, children of children too, and ends a job whose worker is gone.
+
+Every process of a job carries the job's order in its environment, which children inherit. So "is this
+process really ours?" has an answer even when its number was given away again, its parent is gone, or it
+left the group.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+ORDER_VARIABLE = "RAPPORT_JOB"
+
+SMALLEST_WAIT = 0.05
+
+
+def processes_with_order(is_ours: Callable[[str], bool]) -> list[psutil.Process]:
+    """The living processes whose order `is_ours` accepts; other users' cannot be asked and are left out."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            order = process.environ().get(ORDER_VARIABLE)
+            is_alive = process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError):
+            continue
+        if order is not None and is_alive and process.pid != os.getpid() and is_ours(order):
+            found.append(process)
+    return found
+
+
+def end_processes(
+    find: Callable[[], list[psutil.Process]], *, grace_seconds: float = 5.0, kill_seconds: float = 4.0
+) -> bool:
+    """Ask what `find` finds to end (SIGTERM), and after the grace kill what is left; whether all are gone."""
+    if _signal_until_gone(find, signal.SIGTERM, once=True, seconds=grace_seconds):
+        return True
+    return _signal_until_gone(find, signal.SIGKILL, once=False, seconds=kill_seconds)
+
+
+def _signal_until_gone(
+    find: Callable[[], list[psutil.Process]], number: signal.Signals, *, once: bool, seconds: float
+) -> bool:
+    deadline = time.monotonic() + seconds
+    told: set[int] = set()
+    while processes := find():
+        for process in processes:
+            if not (once and process.pid in told):
+                told.add(process.pid)
+                _send(process, number)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(SMALLEST_WAIT)
+    return True
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.Error):  # it may have ended by itself
+        process.send_signal(number)  # psutil checks that the number still means the same process
+
+
+def die_with_parent(descriptor: int = 0) -> None:
+    """Kill this process's whole group as soon as the pipe at `descriptor` closes: the parent holds its
+    other end.
+
+    The system closes the pipe however the parent ends, kill -9 too. (Linux could send a signal at the
+    parent's death, but only to one process, and also when merely the *thread* that started it ends.)
+    """
+    threading.Thread(target=_wait_for_end, args=(descriptor,), name="parent", daemon=True).start()
+
+
+def _wait_for_end(descriptor: int) -> None:
+    while os.read(descriptor, 1024):
+        pass
+    print("The parent process is gone: this one ends too.", file=sys.stderr, flush=True)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
