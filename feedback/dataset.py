@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def freeze(*, session: Session, folder: Path) -> Snapshot:
     content = "".join(_line(record) for record in records).encode()
     sha256 = hashlib.sha256(content).hexdigest()
     path = folder.absolute() / f"snapshot-{sha256[:12]}.jsonl"
-    if not (path.exists() and path.read_bytes() == content):
+    if not _holds(path, content):
         _write_atomically(path, content)
     existing = session.scalar(select(Snapshot).where(Snapshot.sha256 == sha256, Snapshot.path == str(path)))
     return existing or _add_snapshot(session, path, sha256, records)
@@ -147,6 +148,13 @@ def _add_snapshot(session: Session, path: Path, sha256: str, records: Sequence[S
     return snapshot
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
 def _write_atomically(path: Path, content: bytes) -> None:
     """Put the whole file there or nothing, and on the disk before the database speaks of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
@@ -159,7 +167,8 @@ def _write_atomically(path: Path, content: bytes) -> None:
         os.replace(partial, path)
         _sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise SnapshotNotWritten(
             f"The snapshot {path} cannot be written ({error.strerror}). Make its folder writable, "
             "or free space on its disk, then start the retraining again."
