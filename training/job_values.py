@@ -76,11 +76,11 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredJob:
-    """A job whose worker is gone, and what became of it."""
+    """A job whose worker is gone, the token that this one held, and what became of the job."""
 
     job_id: int
+    fencing_token: int
     state: JobState
-    process_group: int | None
 
 
 @dataclass(frozen=True, slots=True)

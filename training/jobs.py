@@ -190,10 +190,14 @@ class Jobs:
                 return []
         with self.database.write() as session:
             jobs = session.scalars(running.with_for_update(skip_locked=True)).all()
-            abandoned = [(job, job.process_group) for job in jobs if _is_abandoned(job, is_gone)]
             return [
-                ExpiredJob(job.id, end_attempt(session=session, job=job, reason=WORKER_GONE), group)
-                for job, group in abandoned
+                ExpiredJob(
+                    job_id=job.id,
+                    fencing_token=job.fencing_token,
+                    state=end_attempt(session=session, job=job, reason=WORKER_GONE),
+                )
+                for job in jobs
+                if _is_abandoned(job, is_gone)
             ]
 
     def get(self, job_id: int) -> JobInfo:

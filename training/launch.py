@@ -87,12 +87,18 @@ class LocalLauncher:
             process.leader.stdin.close()
         return is_gone
 
-    def end_leftovers(self, *, job_id: int, database_url: str) -> bool:
-        """End what earlier attempts of a job left running here; whether nothing of them is left."""
-        return end_processes(
-            lambda: processes_with_order(lambda text: _is_order_of(text, job_id, database_url)),
-            grace_seconds=self.grace_seconds,
-        )
+    def end_leftovers(self, *, job_id: int, last_token: int, database_url: str) -> bool:
+        """End what a job's attempts up to `last_token` left running here; whether nothing of them is left."""
+
+        def is_leftover(text: str) -> bool:
+            order = _read_order(text)
+            return (
+                order is not None
+                and (order.job_id, order.database_url) == (job_id, database_url)
+                and order.fencing_token <= last_token
+            )
+
+        return end_processes(lambda: processes_with_order(is_leftover), grace_seconds=self.grace_seconds)
 
 
 def _environment(extra: Mapping[str, str], order: JobOrder, text: str) -> dict[str, str]:
@@ -109,9 +115,8 @@ def _environment(extra: Mapping[str, str], order: JobOrder, text: str) -> dict[s
     }
 
 
-def _is_order_of(text: str, job_id: int, database_url: str) -> bool:
+def _read_order(text: str) -> JobOrder | None:
     try:
-        order = JobOrder.model_validate_json(text)
+        return JobOrder.model_validate_json(text)
     except ValidationError:
-        return False
-    return order.job_id == job_id and order.database_url == database_url
+        return None

@@ -7,6 +7,7 @@ left the group.
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -79,3 +80,24 @@ def _wait_for_end(descriptor: int) -> None:
         pass
     print("The parent process is gone: this one ends too.", file=sys.stderr, flush=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def name_of_this_process() -> str:
+    """Host, number and start of this process: together they never mean another one."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_start(psutil.Process())}"
+
+
+def is_process_gone(name: str) -> bool:
+    """Whether a process of this host, by such a name, has ended; of another host nothing is known: False."""
+    host, _, rest = name.rpartition(":")[0].rpartition(":")
+    start = name.rpartition(":")[2]
+    if host != socket.gethostname() or not rest.isdigit():
+        return False
+    try:
+        return _start(psutil.Process(int(rest))) != start
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _start(process: psutil.Process) -> str:
+    return f"{process.create_time():.2f}"
