@@ -25,22 +25,20 @@ class ScheduleSettings(BaseModel, frozen=True, extra="forbid"):
     """When to retrain without being asked; both are off by default."""
 
     retrain_every: int = Field(default=0, ge=0, description="Retrain every N new comparisons; 0: never")
-    retrain_cron: str = Field(
-        default="", description='Retrain at these local times, "0 3 * * *"; empty: never'
-    )
+    retrain_cron: str = Field(default="", description="Retrain at these local times; empty: never")
 
     @model_validator(mode="after")
     def _check_cron(self) -> Self:
         if self.retrain_cron and not croniter.is_valid(self.retrain_cron):
             raise ValueError(
-                f'retrain_cron is "{self.retrain_cron}", which is no cron line. Give five fields: minute, hour, '
-                'day of the month, month, day of the week; "0 3 * * *" is every night at three.'
+                f'retrain_cron is "{self.retrain_cron}", which is no cron line. Give five fields: minute, '
+                'hour, day of the month, month, day of the week; "0 3 * * *" is every night at three.'
             )
         return self
 
 
 class Schedule:
-    """Looks whether a retraining is due and asks for it; `request` gets the reason and returns the job's id."""
+    """Looks whether a retraining is due and asks for it: `request` takes the reason, returns the job's id."""
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class Schedule:
         return None
 
     def _is_cron_due(self, last: Job | None) -> bool:
-        """Whether a cron time has passed since the last retraining, or without one since this schedule began."""
+        """Whether a cron time has come since the last retraining, or without one since this began."""
         time = self._cron_time()
         since = last.created_at if last else self._began_at
         return time is not None and time > since and time != self._given_up
