@@ -1,6 +1,7 @@
 """Opens the one database of a service: SQLite done properly, or PostgreSQL, with read and write sessions."""
 
 import importlib
+import json
 import logging
 import sqlite3
 import time
@@ -38,7 +39,8 @@ class Database:
         self.engine = engine
         self.url: URL = engine.url
         self.is_sqlite: bool = engine.dialect.name == "sqlite"
-        self._reading = engine.execution_options(postgresql_readonly=True)
+        one_state = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = engine.execution_options(postgresql_readonly=True, **one_state)
         self._writing = engine.execution_options(**{IS_WRITING: True})
 
     @contextmanager
@@ -88,7 +90,13 @@ def open_database(settings: DatabaseSettings) -> Database:
 
 def _postgres_engine(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            json_serializer=to_json,
+        )
     except ModuleNotFoundError as error:
         raise UnusableDatabaseError(
             f"The database {describe_url(url)} needs the driver psycopg, which is not installed. "
@@ -109,6 +117,7 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         connect_args={"timeout": busy_timeout_seconds},
+        json_serializer=to_json,
     )
 
     @event.listens_for(engine, "connect")
@@ -121,6 +130,11 @@ def _sqlite_engine(url: URL, busy_timeout_seconds: float) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
     return engine
+
+
+def to_json(value: Any) -> str:
+    """JSON that PostgreSQL reads as well: NaN and infinity raise ValueError on either database."""
+    return json.dumps(value, allow_nan=False)
 
 
 def sqlite_module() -> ModuleType:

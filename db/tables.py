@@ -1,5 +1,6 @@
 """The tables of Rapport, as SQLAlchemy 2 typed classes; feedback is appended to them and never edited."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,6 +52,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class StorableText(TypeDecorator[str]):
+    """Text of models and people; what a database cannot hold (NUL, halves of characters) becomes U+FFFD.
+
+    A model's completion may have such characters; its token ids keep what was written.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return re.sub("[\x00\ud800-\udfff]", "\ufffd", value)
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -85,7 +101,7 @@ class Conversation(Base):
 
     id: Mapped[int] = mapped_column(ID, primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
-    title: Mapped[str] = mapped_column(String(120), default="")
+    title: Mapped[str] = mapped_column(StorableText, default="")
     leaf_id: Mapped[int | None] = mapped_column(
         ForeignKey("message.id", use_alter=True, name="fk_conversation_leaf_id")
     )
@@ -107,7 +123,7 @@ class Message(Base):
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversation.id"))
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"), index=True)
     role: Mapped[str] = mapped_column(String(16))
-    content: Mapped[str] = mapped_column(Text)
+    content: Mapped[str] = mapped_column(StorableText)
     completion_id: Mapped[int | None] = mapped_column(ForeignKey("completion.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -122,7 +138,7 @@ class Completion(Base):
 
     id: Mapped[int] = mapped_column(ID, primary_key=True)
     version_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"), index=True)
-    text: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(StorableText)
     token_ids: Mapped[list[Any]]
     finish_reason: Mapped[str] = mapped_column(String(16))
     seed: Mapped[int | None] = mapped_column(BigInteger)
@@ -196,7 +212,7 @@ class Demonstration(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
     prompt: Mapped[list[Any]]
     prompt_hash: Mapped[str] = mapped_column(String(64), index=True)
-    text: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(StorableText)
     corrected_completion_id: Mapped[int | None] = mapped_column(ForeignKey("completion.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
@@ -257,7 +273,7 @@ class Job(Base):
     process_group: Mapped[int | None]
     folder: Mapped[str | None] = mapped_column(Text)
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(StorableText)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -291,7 +307,7 @@ class JobEvent(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
     attempt: Mapped[int] = mapped_column(default=1)
     kind: Mapped[str] = mapped_column(String(16))
-    text: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(StorableText)
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 

@@ -2,17 +2,19 @@
 
 import logging
 import multiprocessing
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, StatementError
 
 from db.engine import Database, open_database, sqlite_module
 from db.errors import UnusableDatabaseError
 from db.settings import DatabaseSettings
-from db.tables import Job, Metric, ModelVersion, User, utc_now
+from db.tables import Completion, Job, Metric, ModelVersion, User, utc_now
 
 
 def test_a_write_session_commits_at_its_end(database: Database) -> None:
@@ -54,10 +56,10 @@ def test_a_read_session_refuses_an_update_statement(database: Database) -> None:
         session.execute(update(User).values(name="Ada"))
 
 
-def test_a_read_session_sees_one_state_while_another_writes(sqlite_database: Database) -> None:
-    with sqlite_database.read() as reading:
+def test_a_read_session_sees_one_state_while_another_writes(database: Database) -> None:
+    with database.read() as reading:
         assert reading.query(User).count() == 0
-        with sqlite_database.write() as writing:
+        with database.write() as writing:
             writing.add(User(name="Ada"))
         assert reading.query(User).count() == 0
 
@@ -111,6 +113,7 @@ def test_sqlite_is_set_up_as_measured(sqlite_database: Database) -> None:
             name: session.execute(text(f"PRAGMA {name}")).scalar()
             for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
         }
+        assert session.connection().connection.driver_connection.isolation_level is None
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30000}
 
 
@@ -166,6 +169,38 @@ def test_a_writer_that_waits_too_long_is_told_why(sqlite_url: str) -> None:
             waiting.execute(text("SELECT 1"))
     patient.dispose()
     hasty.dispose()
+
+
+def test_the_first_opening_waits_for_another_program_that_writes(tmp_path: Path) -> None:
+    path = tmp_path / "rapport.db"
+    database = open_database(DatabaseSettings(url=f"sqlite:///{path}"))
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, other.rollback)
+        release.start()
+        with database.write() as session:
+            assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        release.join()
+    database.dispose()
+
+
+def test_a_number_that_is_none_is_refused_in_json_on_either_database(database: Database) -> None:
+    def add_nan() -> None:
+        with database.write() as session:
+            session.add(Job(kind="retrain", config={"loss": float("nan")}))
+
+    with pytest.raises((StatementError, ValueError), match="not JSON compliant"):
+        add_nan()
+
+
+@pytest.mark.parametrize("unstorable", ["a\x00b", "a\ud83db"])
+def test_text_of_a_model_is_stored_even_with_characters_that_no_database_takes(
+    database: Database, unstorable: str
+) -> None:
+    with database.write() as session:
+        session.add(Completion(text=unstorable, token_ids=[1], finish_reason="end"))
+    with database.read() as session:
+        assert session.query(Completion.text).scalar() == "a\ufffdb"
 
 
 def test_an_old_sqlite_is_warned_of(

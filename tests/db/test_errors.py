@@ -188,5 +188,16 @@ def test_a_postgresql_that_comes_back_is_used_again(
     database.dispose()
 
 
+def test_a_postgresql_that_was_restarted_meanwhile_is_not_noticed(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    database = open_database(DatabaseSettings(url=postgres_url))
+    add_user(database)
+    postgres_server.pause()
+    postgres_server.resume()
+    assert count_users(database) == 1
+    database.dispose()
+
+
 def test_ordinary_errors_are_not_translated() -> None:
     assert translate_error(ValueError("database is locked")) is None

@@ -226,7 +226,7 @@ def create_chat() -> None:
         "conversation",
         sa.Column("id", ID, nullable=False),
         sa.Column("user_id", ID, nullable=False),
-        sa.Column("title", sa.String(length=120), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
         sa.Column("leaf_id", ID, nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
