@@ -1,0 +1,89 @@
+"""One answer as the engine's thread works on it: request, version, prompt, and the tokens so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from chat_app.inference.errors import GenerationFailed
+from chat_app.inference.generation import Generation
+from chat_app.inference.request import FinishedGeneration, FinishReason, GenerationRequest
+from chat_app.inference.versions import ServedVersion, is_loaded
+
+
+class Order:
+    """What the engine knows of an answer and its reader does not; dropped when the answer is settled."""
+
+    def __init__(
+        self,
+        order_id: int,
+        request: GenerationRequest,
+        version: Future[ServedVersion],
+        wake_engine: Callable[[], None],
+    ) -> None:
+        """Bind a request to the version that will answer it, and tokenise now if that version is there.
+
+        Raises PromptTooLong.
+        """
+        self.order_id = order_id
+        self.request = request
+        self.version = version
+        self.generation = Generation(wake_engine)
+        self.submitted_at = time.monotonic()
+        self._tokens: list[int] = []
+        self._first_token_seconds: float | None = None
+        self._prompt: tuple[list[int], int] | None = None  # ids, and how many messages did not fit
+        if is_loaded(version):
+            self._prompt = version.result().encode(request)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the submission."""
+        return time.monotonic() - self.submitted_at
+
+    def begin(self) -> None:
+        """Join the batch of the version. Raises what loading it or reading the prompt raises."""
+        version = self.version.result()
+        if self._prompt is None:
+            self._prompt = version.encode(self.request)
+        version.batch.add(self.order_id, self._prompt[0], self.request.parameters, self.request.seed)
+        self.generation.begin(version.detokeniser())
+
+    def append(self, token_id: int) -> None:
+        """Add the next token."""
+        if self._first_token_seconds is None:
+            self._first_token_seconds = self.seconds
+        self._tokens.append(token_id)
+        self.generation.append(token_id)
+
+    @property
+    def natural_reason(self) -> FinishReason:
+        """Why the last token is the last: the model ended its turn, or a limit of length did."""
+        return "end" if self.version.result().is_stop(self._tokens[-1]) else "length"
+
+    def finish(self, reason: FinishReason) -> None:
+        """Settle with what there is; before the version is there, that is nothing."""
+        text, version_id = "", self.request.version_id or 0
+        token_ids: tuple[int, ...] = ()
+        if is_loaded(self.version):
+            version = self.version.result()
+            text, token_ids = version.close_turn(self._tokens, reason)
+            version_id = version.version_id
+        self.generation.settle(
+            FinishedGeneration(
+                text=text,
+                token_ids=token_ids,
+                finish_reason=reason,
+                version_id=version_id,
+                seed=self.request.seed,
+                parameters=self.request.parameters,
+                first_token_seconds=self._first_token_seconds,
+                seconds=self.seconds,
+                dropped_messages=self._prompt[1] if self._prompt else 0,
+            )
+        )
+
+    def fail(self, message: str) -> None:
+        """Settle with the reason why there is no answer."""
+        self.generation.settle(GenerationFailed(message))

@@ -1,0 +1,50 @@
+"""What goes into the inference engine and what comes out, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.generation import DecodingParameters
+
+FinishReason = Literal["end", "length", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One answer wanted: to which messages, from which version (None is the one being served), and how."""
+
+    prompt: Sequence[Mapping[str, str]]
+    parameters: DecodingParameters = field(default_factory=DecodingParameters)
+    seed: int = 0
+    version_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEvent:
+    """How far an answer is: its whole text so far, or its place in the queue (1 is next) while it waits."""
+
+    text: str
+    queue_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedGeneration:
+    """A finished answer and where it came from.
+
+    `finish_reason`: "end" the model ended its turn, and `token_ids` ends with the end token; "length" a limit
+    of tokens, context or time cut it off; "stopped" it was cancelled, or the service shut down. Times count
+    from the submission; `first_token_seconds` is None when no token came. `dropped_messages` are the oldest
+    messages, that did not fit into the context.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    version_id: int
+    seed: int
+    parameters: DecodingParameters
+    first_token_seconds: float | None
+    seconds: float
+    dropped_messages: int

@@ -1,0 +1,18 @@
+"""How much the inference engine takes on at once, and how long it works on one answer."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class InferenceSettings(BaseModel):
+    """Limits of the inference engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_batch: int = Field(default=16, ge=1, description="Answers decoded at the same time.")
+    max_queue: int = Field(default=64, ge=1, description="Answers that may wait; more are refused.")
+    max_seconds: float = Field(default=120.0, gt=0, description="Longest time for an answer, with its wait.")
+    spare_versions: int = Field(default=1, ge=0, description="Idle versions kept beside the served one.")
+    drain_seconds: float = Field(default=5.0, ge=0, description="Time to finish answers at shutdown.")
+    poll_seconds: float = Field(default=0.5, gt=0, le=1, description="How often to look for a promotion.")
