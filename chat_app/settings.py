@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,13 +14,12 @@ from sqlalchemy import make_url
 from chat_app.errors import StartFailed
 from chat_app.inference.settings import InferenceSettings
 from db.settings import DatabaseSettings
-from training.settings import PRESETS, TrainingSettings, preset
+from training.settings import PresetName, TrainingSettings, laid_over, preset
+from training.worker import WorkerSettings
 
 PREFIX = "RAPPORT_"
 INTERNAL = {"RAPPORT_JOB", "RAPPORT_REQUIRE_ALL"}  # a job's own parameters; a switch of the tests
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-PresetName = Literal["quick", "standard", "thorough", "tiny"]
 
 
 class DecodingSettings(BaseModel, frozen=True, extra="forbid"):
@@ -68,13 +67,14 @@ class Settings(BaseSettings):
     )
     worker: bool = Field(default=True, description="Run a training worker beside the app")
     max_message_characters: int = Field(default=4000, ge=1, le=100_000)
-    max_body_bytes: int = Field(default=262_144, ge=1024, description="Largest body the API takes")
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest body the API takes")
     database: DatabaseSettings
     inference: InferenceSettings = InferenceSettings()
     decoding: DecodingSettings = DecodingSettings()
     preset: PresetName = Field(default="standard", description="How much a retraining does")
     training: dict[str, Any] = Field(default={}, description="Changes to the preset, by name")
     retrain_every: int = Field(default=0, ge=0, description="Retrain by itself every N new votes; 0: never")
+    retrain_cron: str = Field(default="", description="Retrain at the times of this cron line; empty: never")
 
     @model_validator(mode="before")
     @classmethod
@@ -110,14 +110,28 @@ class Settings(BaseSettings):
         return self.host in LOOPBACK
 
     def training_settings(
-        self, preset_name: str | None = None, overrides: Mapping[str, Any] | None = None
+        self, preset_name: PresetName | None = None, overrides: Mapping[str, Any] | None = None
     ) -> TrainingSettings:
         """Resolve a preset (None: the set one) with the set changes and then `overrides` on top.
 
         Raises pydantic's ValidationError for an unknown or impossible setting.
         """
-        tree = preset(preset_name or self.preset).model_dump()
-        return TrainingSettings.model_validate(_merged(_merged(tree, self.training), overrides or {}))
+        return preset(preset_name or self.preset, **laid_over(self.training, dict(overrides or {})))
+
+    def worker_settings(self) -> WorkerSettings:
+        """The branch that the training worker gets."""
+        return WorkerSettings(
+            models_dir=self.models_dir,
+            jobs_dir=self.jobs_dir,
+            snapshots_dir=self.snapshots_dir,
+            training=self.training_settings(),
+            retrain_every=self.retrain_every,
+            retrain_cron=self.retrain_cron,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return the RAPPORT_ variables that give another process of Rapport this same tree."""
+        return dict(_variables(self.model_dump(mode="json"), PREFIX))
 
     def printable(self) -> dict[str, Any]:
         """Return the resolved tree for people to read, without secrets."""
@@ -140,6 +154,17 @@ def load_settings(**changes: Any) -> Settings:
     except ValidationError as error:
         raise StartFailed("\n".join(_describe(part) for part in error.errors())) from None
     return settings
+
+
+def _variables(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        key = f"{prefix}{name}".upper()
+        if isinstance(value, Mapping):
+            yield from _variables(value, f"{key}__")
+        elif isinstance(value, list):
+            yield key, " ".join(map(str, value))
+        elif value is not None:
+            yield key, str(value)
 
 
 def variable_names() -> set[str]:
@@ -177,15 +202,3 @@ def _describe(part: Any) -> str:
     variable = PREFIX + "__".join(place).upper()
     value = "" if "database" in place or not place else f" is {part['input']!r}"
     return f"{variable}{value}: {part['msg']}. Change or unset it; `rapport config` shows the settings."
-
-
-def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(tree)
-    for name, value in changes.items():
-        inner = merged.get(name)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(inner, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-__all__ = ["PRESETS", "DecodingSettings", "PresetName", "Settings", "load_settings", "variable_names"]

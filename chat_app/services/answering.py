@@ -8,13 +8,14 @@ from dataclasses import asdict
 from sqlalchemy.orm import Session
 
 from chat_app.errors import Busy, PromptDoesNotFit, Unavailable
-from chat_app.inference.engine import Generation, InferenceEngine
+from chat_app.inference.engine import InferenceEngine
 from chat_app.inference.errors import GenerationFailed, PromptTooLong, QueueFull, VersionUnavailable
-from chat_app.inference.requests import FinishedGeneration, GenerationRequest
+from chat_app.inference.generation import Generation
+from chat_app.inference.request import FinishedGeneration, GenerationRequest
 from chat_app.settings import DecodingSettings
 from db.tables import Completion
 from feedback.preference import Message
-from training.generation.parameters import DecodingParameters
+from training.generation import DecodingParameters
 
 
 class Answering:

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from chat_app.errors import Conflict, InvalidInput, NotFound
-from chat_app.inference.engine import Generation
-from chat_app.inference.requests import FinishedGeneration
+from chat_app.inference.generation import Generation
+from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import Answering, engine_errors, store_completion
 from chat_app.services.asking import Question, ask, ask_again, ask_otherwise, checked_text
 from chat_app.services.person import Person, require
@@ -32,8 +32,8 @@ TITLE_LIMIT = 120
 class ChatEvent:
     """A step of an answer.
 
-    "queued" comes first, once the user's message is stored: `message_id` is that message, `position` the
-    place in the queue (0: being answered next), and again whenever the place changes.
+    "queued" comes first, once the user's message is stored, and again whenever the place in the queue
+    changes: `message_id` is that message, `position` the place (1 is next, 0 is not known yet).
     "text": `text` is the whole answer so far. "done" and "stopped": stored; `message_id` is the answer's
     message, None when it was stopped before its first word.
     """

@@ -9,8 +9,8 @@ from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 
 from chat_app.errors import InvalidInput, NotFound, PairFailed, ServiceError
-from chat_app.inference.engine import Generation
-from chat_app.inference.requests import FinishedGeneration
+from chat_app.inference.generation import Generation
+from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import Answering, store_completion
 from chat_app.services.asking import Question, ask, ask_again, checked_text
 from chat_app.services.merging import Finished, merge

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
-from chat_app.inference.engine import Generation
-from chat_app.inference.requests import FinishedGeneration
+from chat_app.inference.generation import Generation
+from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import engine_errors
 
 

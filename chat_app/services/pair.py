@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from chat_app.errors import PairFailed, ServiceError
-from chat_app.inference.engine import Generation
-from chat_app.inference.requests import FinishedGeneration
+from chat_app.inference.generation import Generation
+from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import Answering
 from chat_app.services.asking import Question
 from chat_app.services.merging import Finished, Progress, merge

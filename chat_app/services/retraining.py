@@ -8,13 +8,13 @@ from pydantic import ValidationError
 
 from chat_app.errors import InvalidInput
 from chat_app.services.person import Person, require
-from chat_app.settings import PresetName, Settings
+from chat_app.settings import Settings
 from db.engine import Database
 from feedback.dataset import count_comparisons, count_new_comparisons
 from training.jobs import JobEventLine, JobInfo, Jobs, MetricPoint
 from training.registry import Registry
 from training.request import request_retraining
-from training.settings import TrainingSettings
+from training.settings import PresetName, TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ class VersionService:
         require(person, "serve versions")
         if not reason.strip():
             raise InvalidInput(
-                "Promoting against the gate needs a reason.", "Say in a few words why; it is kept in the audit."
+                "Promoting against the gate needs a reason.",
+                "Say in a few words why; it is kept in the audit.",
             )
         version = self._registry.get(version_id)
         return self._promote(person, version, reason=checked_text(reason, REASON_LIMIT), is_forced=True)
@@ -69,9 +70,7 @@ class VersionService:
         require(person, "serve versions")
         return self._registry.roll_back(by_user_id=person.id)
 
-    def _promote(
-        self, person: Person, version: VersionInfo, *, reason: str, is_forced: bool
-    ) -> VersionInfo:
+    def _promote(self, person: Person, version: VersionInfo, *, reason: str, is_forced: bool) -> VersionInfo:
         if version.state == "serving":
             raise Conflict(f"Version {version.name} is serving already.")
         self._registry.promote(

@@ -1,0 +1,1 @@
+"""The HTTP API under /api, documented at /docs; a route reads the request and calls one service."""
