@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import db.migrate
 from db.engine import Database, open_database
 from db.errors import NewerDatabaseError, UnusableDatabaseError
 from db.migrate import head_revision, migrate
+from db.migrations.__main__ import draft
 from db.settings import DatabaseSettings
 from db.tables import Base, Conversation, Message, User
 
@@ -200,6 +202,40 @@ def test_a_database_with_tables_of_another_program_is_refused(empty_database: Da
         UnusableDatabaseError, match=r"of the same names: user\. Give Rapport a database of its own"
     ):
         migrate(empty_database)
+
+
+def test_a_drafted_migration_brings_a_database_to_the_tables_of_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = tmp_path / "migrations"
+    shutil.copytree(db.migrate.MIGRATIONS_FOLDER, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    first = scripts / "versions" / "0001_the_first_tables.py"
+    first.write_text(first.read_text().replace("    create_feedback()\n", ""))
+    monkeypatch.setattr(db.migrate, "MIGRATIONS_FOLDER", scripts)
+    draft("Add feedback")
+    drafted = (scripts / "versions" / "0002_add_feedback.py").read_text()
+    assert drafted.startswith('"""Add feedback."""')
+    assert "sa.DateTime(timezone=True)" in drafted
+    assert "db.tables" not in drafted
+    database = open_database(DatabaseSettings(url=f"sqlite:///{tmp_path}/rapport.db"))
+    assert "at revision 0002" in migrate(database)
+    with database.write_connection() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    database.dispose()
+
+
+def test_an_older_file_that_several_upgrade_at_once_is_backed_up_once(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_migration(tmp_path, monkeypatch, ADD_COLUMN)
+    databases = [open_database(DatabaseSettings(url=sqlite_url)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(migrate, databases))
+    assert sum("went from 0001 to next" in line for line in said) == 1
+    assert sum("is up to date" in line for line in said) == 3
+    assert len(backups_of(databases[0])) == 1
+    for database in databases:
+        database.dispose()
 
 
 def migrate_in_a_process(url: str, answers: "multiprocessing.Queue[str]") -> None:
