@@ -175,7 +175,9 @@ def test_the_first_opening_waits_for_another_program_that_writes(tmp_path: Path)
     path = tmp_path / "rapport.db"
     database = open_database(DatabaseSettings(url=f"sqlite:///{path}"))
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE note (text)")
         other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO note VALUES ('busy')")
         release = threading.Timer(0.3, other.rollback)
         release.start()
         with database.write() as session:
