@@ -26,6 +26,8 @@ def describe_exit(code: int) -> str:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
         hint = " Often that is the system, which was out of memory." if -code == signal.SIGKILL else ""
         return f"The training process was killed by signal {-code} ({name}).{hint}"
+    if code == STOPPED:
+        return "The training process was asked to stop by somebody else than its worker."
     if code == DATABASE_FAILED:
         return "The training process could not use the database (the reason is in its log.txt)."
     return f"The training process ended with exit code {code} and no result."

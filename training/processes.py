@@ -18,7 +18,8 @@ import psutil
 
 ORDER_VARIABLE = "RAPPORT_JOB"
 
-SMALLEST_WAIT = 0.05
+LOOK_SECONDS = 0.05
+SURE_LOOKS = 3  # a process that is just starting a program has no environment for a moment
 
 
 def processes_with_order(is_ours: Callable[[str], bool]) -> list[psutil.Process]:
@@ -49,14 +50,17 @@ def _signal_until_gone(
 ) -> bool:
     deadline = time.monotonic() + seconds
     told: set[int] = set()
-    while processes := find():
+    empty_looks = 0
+    while empty_looks < SURE_LOOKS:
+        processes = find()
+        empty_looks = 0 if processes else empty_looks + 1
         for process in processes:
             if not (once and process.pid in told):
                 told.add(process.pid)
                 _send(process, number)
-        if time.monotonic() > deadline:
+        if processes and time.monotonic() > deadline:
             return False
-        time.sleep(SMALLEST_WAIT)
+        time.sleep(LOOK_SECONDS)
     return True
 
 
