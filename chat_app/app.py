@@ -3,11 +3,11 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
+from chat_app import __version__
 from chat_app.api import chat, comparisons, health, retrainings, versions
 from chat_app.api.errors import install_error_handlers
 from chat_app.body_limit import BodyLimit
@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
     container = assemble(open_records(settings))
     app = FastAPI(
         title="Rapport",
-        version=version("rapport-chat"),
+        version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan,
     )

@@ -98,11 +98,18 @@ def assemble(records: Records) -> Container:
     )
     answering = Answering(engine=engine, decoding=settings.decoding)
     running = RunningAnswers()
-    talk = {"answering": answering, "running": running}
     services = Services(
-        chat=ChatService(database=records.database, max_characters=settings.max_message_characters, **talk),
+        chat=ChatService(
+            database=records.database,
+            answering=answering,
+            running=running,
+            max_characters=settings.max_message_characters,
+        ),
         compare=CompareService(
-            database=records.database, max_characters=settings.max_message_characters, **talk
+            database=records.database,
+            answering=answering,
+            running=running,
+            max_characters=settings.max_message_characters,
         ),
         retraining=RetrainingService(
             database=records.database, registry=registry, jobs=records.jobs, settings=settings
@@ -110,5 +117,5 @@ def assemble(records: Records) -> Container:
         versions=VersionService(registry=registry),
         you=records.you,
     )
-    watcher = ServingWatcher(engine=engine, registry=registry)
+    watcher = ServingWatcher(engine=engine, registry=registry, poll_seconds=settings.inference.poll_seconds)
     return Container(records, engine, watcher, services)

@@ -55,7 +55,7 @@ class ComparisonBody(BaseModel):
         return cls(
             id=view.id,
             source=view.source,
-            prompt=[PromptTurn(**turn.as_dict()) for turn in view.prompt],  # type: ignore[arg-type]
+            prompt=[PromptTurn(**turn.as_dict()) for turn in view.prompt],
             completions=[
                 ShownAnswer(position=one.position, text=one.text, version=one.version_name)
                 for one in view.completions

@@ -10,7 +10,7 @@ from chat_app.services.person import Person
 from chat_app.services.showing import open_comparison_id
 from chat_app.services.tree import MessageTree, load_tree, own_conversation, own_message
 from db.tables import Conversation, Message, utc_now
-from feedback.preference import UNSTORABLE, is_storable
+from feedback.preference import UNSTORABLE, is_storable, messages_from
 from feedback.preference import Message as PromptMessage
 
 TITLE_LENGTH = 60
@@ -93,7 +93,7 @@ def _store_turn(
 
 
 def _question(conversation: Conversation, branch: Sequence[Message]) -> Question:
-    prompt = tuple(PromptMessage(role=turn.role, content=turn.content) for turn in branch)
+    prompt = messages_from({"role": turn.role, "content": turn.content} for turn in branch)
     return Question(conversation_id=conversation.id, message_id=branch[-1].id, prompt=prompt)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
@@ -111,7 +111,7 @@ class RetrainingService:
             known = ", ".join(get_args(PresetName))
             raise InvalidInput(f'There is no preset "{preset}".', f"Use one of {known}.", preset=preset)
         try:
-            return self._settings.training_settings(preset, overrides)
+            return self._settings.training_settings(cast(PresetName | None, preset), overrides)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "The setting"

@@ -84,4 +84,5 @@ class VersionService:
 
 
 def _verdict(version: VersionInfo) -> str | None:
-    return version.metrics.get("gate", {}).get("verdict")
+    verdict: str | None = version.metrics.get("gate", {}).get("verdict")
+    return verdict
