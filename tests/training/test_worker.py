@@ -231,7 +231,8 @@ url, settings, module = sys.argv[1:]
 settings = WorkerSettings.model_validate_json(settings)
 database = open_database(DatabaseSettings(url=url))
 registry = Registry(database=database, models_dir=settings.models_dir)
-worker = Worker(database=database, registry=registry, settings=settings, launcher=LocalLauncher(module=module))
+launcher = LocalLauncher(module=module)
+worker = Worker(database=database, registry=registry, settings=settings, launcher=launcher)
 worker.run_forever(threading.Event())
 """
 
