@@ -138,7 +138,11 @@ def to_json(value: Any) -> str:
 
 
 def sqlite_module() -> ModuleType:
-    """The newest SQLite at hand: pysqlite3, which bundles its own, else Python's with a warning if old."""
+    """The newest SQLite at hand: pysqlite3, which bundles its own, else Python's with a warning if old.
+
+    Two SQLite libraries in one process do not see each other's locks on a file, so this is the only
+    one that may open the database.
+    """
     try:
         module = importlib.import_module("pysqlite3.dbapi2")
     except ImportError:

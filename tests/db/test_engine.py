@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -174,7 +173,7 @@ def test_a_writer_that_waits_too_long_is_told_why(sqlite_url: str) -> None:
 def test_the_first_opening_waits_for_another_program_that_writes(tmp_path: Path) -> None:
     path = tmp_path / "rapport.db"
     database = open_database(DatabaseSettings(url=f"sqlite:///{path}"))
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+    with closing(sqlite_module().connect(str(path), isolation_level=None, check_same_thread=False)) as other:
         other.execute("CREATE TABLE note (text)")
         other.execute("BEGIN IMMEDIATE")
         other.execute("INSERT INTO note VALUES ('busy')")

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import shutil
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +14,7 @@ from sqlalchemy import Inspector, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import db.migrate
-from db.engine import Database, open_database
+from db.engine import Database, open_database, sqlite_module
 from db.errors import NewerDatabaseError, UnusableDatabaseError
 from db.migrate import head_revision, migrate
 from db.migrations.__main__ import draft
@@ -53,7 +52,7 @@ def backups_of(database: Database) -> list[Path]:
 
 
 def rows(path: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite_module().connect(str(path))) as connection:
         return connection.execute(query).fetchall()
 
 

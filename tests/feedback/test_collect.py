@@ -157,6 +157,20 @@ def test_a_new_comparison_below_a_message_supersedes_the_open_one(database: Data
     assert answer(database, new, LEFT).comparison_id == new.id
 
 
+def test_each_open_comparison_below_a_message_is_superseded_by_the_next(database: Database) -> None:
+    with database.write() as session:
+        user = make_user(session=session)
+        message = make_message(session=session, user_id=user.id)
+        for _ in range(3):
+            make_comparison(session=session, user_id=user.id, parent_message_id=message.id)
+    with database.read() as session:
+        assert session.scalars(select(Comparison.superseded_by_id).order_by(Comparison.id)).all() == [
+            2,
+            3,
+            None,
+        ]
+
+
 def test_an_answered_comparison_is_not_superseded(database: Database) -> None:
     with database.write() as session:
         user = make_user(session=session)
