@@ -22,7 +22,10 @@ def right_padded(
 
 
 def grouped_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices in groups of similar length, longest first, none padding to more than `max_tokens` unless alone."""
+    """Indices in groups of similar length, none padding to more than `max_tokens` unless it is alone.
+
+    Longest group first, so that memory is asked for once; within a group the indices ascend.
+    """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     groups: list[list[int]] = []
     for index in order:
@@ -30,4 +33,4 @@ def grouped_by_length(lengths: Sequence[int], max_tokens: int) -> list[list[int]
             groups[-1].append(index)
         else:
             groups.append([index])
-    return groups
+    return [sorted(group) for group in groups]

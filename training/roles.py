@@ -7,6 +7,9 @@ other adapter, and switching between a forward and its backward falsifies gradie
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +29,7 @@ from training.settings import LoraSettings
 
 HEAD_FILE = "head.safetensors"
 ADAPTER_FILE = "adapter_model.safetensors"
+BACKBONE_FILE = "backbone.json"
 
 
 class AdapterMismatch(TrainingError):
@@ -41,9 +45,10 @@ class Roles:
         """Take the anchor's model (it is changed in place until `release`) and move it to the device."""
         self.anchor = anchor
         self.numerics = numerics
-        self.language_model: Any = anchor.model.to(numerics.device)  # type: ignore[arg-type]
+        self.language_model: Any = anchor.model.to(numerics.device)
         self.language_model.eval()  # no dropout in any role, learning or not
         self.language_model.requires_grad_(False)
+        self.fingerprint = fingerprint(anchor)
         self.heads = nn.ModuleDict()
         self._peft: Any = None
         self._has_plain_head = _has_plain_head(self.language_model, anchor.chat_format.end_token_id)
@@ -77,6 +82,7 @@ class Roles:
 
     def load(self, role: str, folder: Path, *, has_head: bool = False) -> None:
         """Give a role the adapter (and head) that `save` wrote; raises AdapterMismatch for another backbone's."""
+        self._check_backbone(folder)
         with torch.random.fork_rng(devices=[]):  # the initial values are replaced
             self._attach(role, LoraConfig.from_pretrained(str(folder)))
             if has_head:
@@ -93,6 +99,7 @@ class Roles:
         config.inference_mode = True
         config.base_model_name_or_path = None  # which backbone it belongs to is the registry's to say
         config.save_pretrained(str(folder))
+        (folder / BACKBONE_FILE).write_text(json.dumps({"fingerprint": self.fingerprint}), encoding="utf-8")
         save_file(
             _with_prefix(self.state(role), "adapter."), folder / ADAPTER_FILE, metadata={"format": "pt"}
         )
@@ -116,7 +123,7 @@ class Roles:
         if differing:
             raise AdapterMismatch(
                 f"The adapter in {source} does not fit the model {self.anchor.path}: {differing[0]} differs. "
-                "It was trained on another backbone; use it with its own, or train a new one."
+                "Copy the folder again, or train a new adapter."
             )
         set_peft_model_state_dict(self._peft, _with_prefix(state, "adapter."), adapter_name=role)
         if role in self.heads:
@@ -134,25 +141,22 @@ class Roles:
     @contextmanager
     def playing(self, role: str | None) -> Iterator[None]:
         """Run the backbone with a role's adapter, and gradients for it alone; None is the reference."""
-        if role is None:
-            self._switch(None)
-        else:
-            self._switch(role)
+        self._switch(role)
         try:
             yield
         finally:
             self._switch(None)
 
     @contextmanager
-    def merged(self, role: str) -> Iterator[Any]:
+    def merged(self, role: str | None) -> Iterator[Any]:
         """Lend the language model with a role merged into its weights: faster for the many passes of decoding.
 
-        The backbone's own weights are put back afterwards, so no rounding is left in them.
+        The backbone's own weights are put back afterwards, so no rounding is left in them. None is the reference.
         """
-        originals: list[tuple[nn.Module, Tensor]] = []
+        originals: list[tuple[Any, Tensor]] = []
         try:
             with torch.no_grad():
-                for layer in self._layers():
+                for layer in self._layers() if role is not None else ():
                     base = layer.get_base_layer()
                     originals.append((base, base.weight.data))
                     base.weight.data = base.weight.data + layer.get_delta_weight(role)
@@ -178,7 +182,11 @@ class Roles:
         if self._has_plain_head:
             head = self.language_model.get_output_embeddings()
             return torch.as_tensor(head(self.hidden_states(input_ids)[kept]))
-        return torch.as_tensor(self.language_model(input_ids=input_ids, use_cache=False).logits[kept]).float()
+        return torch.as_tensor(
+            self.language_model(
+                input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False
+            ).logits[kept]
+        ).float()
 
     def scalars(self, role: str, input_ids: Tensor, kept: Tensor) -> Tensor:
         """A role's number at each position that `kept` (rows, time) keeps: (kept positions,)."""
@@ -190,9 +198,19 @@ class Roles:
             self._peft.unload()
             self._peft = None
 
+    def _check_backbone(self, folder: Path) -> None:
+        written = json.loads((folder / BACKBONE_FILE).read_text(encoding="utf-8"))["fingerprint"]
+        if written != self.fingerprint:
+            raise AdapterMismatch(
+                f"The adapter in {folder} was trained on another model than {self.anchor.path}: tokenizer, shape "
+                f"or embeddings differ ({written} is not {self.fingerprint}). Use it with its own model, or retrain."
+            )
+
     def _attach(self, role: str, config: LoraConfig) -> None:
         if self._peft is None:
-            self._peft = get_peft_model(self.language_model, config, adapter_name=role)
+            with warnings.catch_warnings():  # PEFT 0.21 reads a name that transformers 5.23 has given up
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+                self._peft = get_peft_model(self.language_model, config, adapter_name=role)
         else:
             self._peft.add_adapter(role, config)
         self._switch(None)
@@ -213,6 +231,17 @@ class Roles:
                 layer.set_adapter(role)
 
 
+def fingerprint(anchor: LoadedModel) -> str:
+    """A short name for a backbone: its tokenizer, its shape and the beginning of its embeddings."""
+    config = anchor.model.config.get_text_config()
+    embeddings = anchor.model.get_input_embeddings().weight
+    shape = [config.model_type, config.hidden_size, config.num_hidden_layers, *embeddings.shape]
+    vocabulary = sorted(anchor.chat_format.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    digest = hashlib.sha256(json.dumps([shape, vocabulary]).encode())
+    digest.update(embeddings[:64].detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _with_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
@@ -225,9 +254,7 @@ def _uses_conv1d(model: nn.Module) -> bool:
 def _has_plain_head(model: Any, token: int) -> bool:
     """Whether logits are the output embedding of the last hidden state and no more (some models cap or scale them)."""
     ids = torch.tensor([[token, token]], device=model.device)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    return torch.allclose(
-        model.get_output_embeddings()(hidden).float(),
-        model(input_ids=ids, use_cache=False).logits.float(),
-        atol=1e-4,
-    )
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+    hidden = model.base_model(**inputs).last_hidden_state
+    logits = model.get_output_embeddings()(hidden)
+    return torch.allclose(logits.float(), model(**inputs).logits.float(), atol=1e-4)

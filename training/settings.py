@@ -83,6 +83,7 @@ class PPOSettings(_Branch):
     no_end_penalty: float = -1.0
     gamma: NotNegative = 0.1
     gamma_tokens: Count = 64
+    gamma_examples: Count = 8
     checkpoint_every: Count = 4
     sample_every: Count = 4
     sample_prompts: Annotated[int, Field(ge=0)] = 4
@@ -126,7 +127,9 @@ class GateSettings(_Branch):
     max_length_ratio: Annotated[float, Field(gt=1)] = 3.0
     max_ordinary_loss_increase: Positive = 0.03
     min_distinct_ratio: Share = 0.7
-    ordinary_texts: Count = 64
+    min_prompts: Count = 20
+    ordinary_rows: Count = 64
+    ordinary_tokens: Count = 64
     samples: Annotated[int, Field(ge=0)] = 8
 
 
@@ -154,6 +157,7 @@ _TINY: dict[str, Any] = {
         "max_new_tokens": 8,
         "sample_prompts": 1,
         "gamma_tokens": 16,
+        "gamma_examples": 2,
         "checkpoint_every": 1,
         "sample_every": 1,
         # A random model never ends its answers, so nothing may stop the run that tests need whole.
@@ -164,7 +168,9 @@ _TINY: dict[str, Any] = {
         "prompts": 8,
         "max_new_tokens": 8,
         "resamples": 200,
-        "ordinary_texts": 8,
+        "min_prompts": 2,
+        "ordinary_rows": 4,
+        "ordinary_tokens": 16,
         "samples": 2,
     },
     "min_comparisons": 4,

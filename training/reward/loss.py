@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +25,18 @@ class RankedPairs:
     tied_right: Tensor
     tie_weights: Tensor
     ranking_count: int
+
+    def on(self, device: torch.device) -> RankedPairs:
+        """The same pairs on another device."""
+        return RankedPairs(
+            self.winners.to(device),
+            self.losers.to(device),
+            self.win_weights.to(device),
+            self.tied_left.to(device),
+            self.tied_right.to(device),
+            self.tie_weights.to(device),
+            self.ranking_count,
+        )
 
 
 def ranking_loss(scores: Tensor, pairs: RankedPairs, tie_margin: float = 0.0) -> Tensor:
