@@ -152,14 +152,18 @@ class InferenceEngine:
     def _run(self) -> None:
         while self._wait_for_work():
             try:
-                self._let_leave()
-                self._admit()
-                for version in {order.version.result() for order in self._running.values()}:
-                    self._step(version)
+                self._turn()
             except Exception:
                 logger.exception("The inference thread met an error of its own")
                 self._abandon(list(self._running.values()))
         self._close_all()
+
+    def _turn(self) -> None:
+        """Let answers leave and join, and decode a token of each; on return nothing here holds a model."""
+        self._let_leave()
+        self._admit()
+        for version in {order.version.result() for order in self._running.values()}:
+            self._step(version)
 
     def _wait_for_work(self) -> bool:
         """Sleep until there is something to do; False when it is time to end."""

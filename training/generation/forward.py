@@ -41,7 +41,6 @@ class CausalForward:
         memory = KeyValueMemory(len(prompts), widest + 1, self.device)
         ids = [[self._pad_token_id] * (widest - len(prompt)) + list(prompt) for prompt in prompts]
         logits = self._run(torch.tensor(ids, device=self.device), memory, counts)
-        memory.erase_padding()
         return memory, logits
 
     def step(self, tokens: Sequence[int], memory: KeyValueMemory) -> Tensor:

@@ -140,16 +140,6 @@ class KeyValueMemory(Cache):  # type: ignore[misc]
         window.rows = last
         window.start = window.stop - max(self.lengths, default=0)
 
-    def erase_padding(self) -> None:
-        """Zero the columns that hold no token, whatever the forward pass left there."""
-        window = self.window
-        if min(self.lengths) == window.width:
-            return
-        is_empty = ~self._is_token[: window.rows, window.start : window.stop]
-        for buffer in self._buffers():
-            in_use = buffer[: window.rows, :, window.start : window.stop]
-            in_use.masked_fill_(is_empty[:, None, :, None], 0)
-
     def _make_room(self, rows: int, width: int) -> None:
         """Grow the capacity by `rows` rows, and the window to at least `width` columns, empty on the left."""
         window, extra = self.window, max(0, width - self.window.width)
