@@ -14,6 +14,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
+from training.errors import TrainingError
+
 START, PAD, SYSTEM, USER, ASSISTANT, END = SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|pad|>",
@@ -53,12 +55,16 @@ _SPARE_PADS = (PAD, "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|reserved_s
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
 
-class PromptTooLong(ValueError):
+class PromptTooLong(TrainingError):
     """The newest message alone does not fit into the model's context."""
 
+    code = "prompt_too_long"
 
-class ChatFormatError(ValueError):
+
+class ChatFormatError(TrainingError):
     """A conversation or a tokenizer that cannot be rendered."""
+
+    code = "chat_format"
 
 
 class ChatFormat:
@@ -107,7 +113,9 @@ class ChatFormat:
 
     def text_ids(self, text: str) -> list[int]:
         """Encode ordinary text; control tokens spelt out in it stay ordinary text."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+        return list(
+            self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        )
 
     def completion_ids(self, text: str) -> list[int]:
         """Encode an answer as the model should have produced it: its text, then the end of turn."""

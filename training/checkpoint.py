@@ -19,11 +19,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.errors import TrainingError
+
 _WEIGHTS, _STATE = "state.safetensors", "state.json"
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointWriteError(TrainingError):
+    """A checkpoint that could not be written; the one before is untouched."""
+
+    code = "checkpoint_write"
+
+
+class CheckpointMismatchError(TrainingError):
     """A checkpoint that belongs to a run with other settings."""
+
+    code = "checkpoint_mismatch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +54,22 @@ def fingerprint(values: Mapping[str, Any]) -> str:
 def save_checkpoint(
     folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, run: str
 ) -> None:
-    """Write model, optimiser and progress to `folder`; `run` is the fingerprint that a resume must match."""
+    """Write model, optimiser and progress to `folder`; `run` is the fingerprint that a resume must match.
+
+    Raises CheckpointWriteError when the disk is full or read-only; the checkpoint before stays whole.
+    """
     fresh, previous = _beside(folder, "writing"), _beside(folder, "previous")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    save_file(_tensors(model, optimizer), fresh / _WEIGHTS)
-    (fresh / _STATE).write_text(json.dumps({"run": run, **asdict(progress)}), encoding="utf-8")
+    try:
+        fresh.mkdir(parents=True)
+        save_file(_tensors(model, optimizer), fresh / _WEIGHTS)
+        (fresh / _STATE).write_text(json.dumps({"run": run, **asdict(progress)}), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise CheckpointWriteError(
+            f"The checkpoint in {folder} cannot be written ({error}). Free some space or make the folder "
+            "writable, then start the run again: it goes on from the checkpoint before."
+        ) from error
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)

@@ -17,14 +17,17 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from training.errors import TrainingError
 from training.tidy import duplicate_key, normalise, tidy_chat
 
 HELD_OUT_PERCENT = 1
 _ROLES = {"system", "user", "assistant"}
 
 
-class CorpusError(Exception):
+class CorpusError(TrainingError):
     """A folder or recipe that nothing can be trained on."""
+
+    code = "corpus"
 
 
 class SourceRecipe(BaseModel):

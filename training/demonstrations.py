@@ -20,7 +20,12 @@ _IGNORED = -100
 _LENGTH_STEP = 32  # batches are padded to multiples, so that few different shapes occur
 _REFERS_BACK = re.compile(
     r"\b(it|its|that|this|these|those|they|them|their|he|him|his|she|her|hers|too|either|also|then|there|one|ones"
-    r"|same|so|and|but|well|yeah|yes|no|okay|ok|else|really|which|sure|oh|exactly|agree|agreed)\b",
+    r"|same|so|and|but|well|yeah|yes|no|okay|ok|else|really|which|sure|oh|exactly|agree|agreed|mean)\b",
+    re.IGNORECASE,
+)
+# People answer these with a job, a home town or a wife; the model should claim none.
+_ASKS_FOR_A_LIFE = re.compile(
+    r"\b(living|work|job|from|live|old|born|name|kids|children|married|wife|husband|family|siblings|pets)\b",
     re.IGNORECASE,
 )
 
@@ -146,14 +151,19 @@ def _ending_with_answer(messages: Messages) -> Messages:
 
 def _openings(messages: Messages) -> list[Messages]:
     """Questions to "you" that need nothing said before, each with its reply."""
-    found: list[Messages] = []
-    for question, reply in pairwise(messages):
-        text = question["content"]
-        is_own = (
-            text.endswith("?") and text.count("?") == 1 and " you" in text and not _REFERS_BACK.search(text)
-        )
-        if is_own and 4 <= len(text.split()) <= 20 and len(reply["content"].split()) <= 40:
-            found.append(
-                ({"role": "user", "content": text}, {"role": "assistant", "content": reply["content"]})
-            )
-    return found
+    return [
+        ({"role": "user", "content": question["content"]}, {"role": "assistant", "content": reply["content"]})
+        for question, reply in pairwise(messages)
+        if _stands_alone(question["content"]) and len(reply["content"].split()) <= 40
+    ]
+
+
+def _stands_alone(question: str) -> bool:
+    return (
+        question.endswith("?")
+        and question.count("?") == 1
+        and " you" in question
+        and 4 <= len(question.split()) <= 20
+        and not _REFERS_BACK.search(question)
+        and not _ASKS_FOR_A_LIFE.search(question)
+    )

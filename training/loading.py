@@ -15,12 +15,15 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from training.chat_format import ChatFormat, ChatFormatError
+from training.errors import TrainingError
 
 _INDEX = "model.safetensors.index.json"
 
 
-class ModelFolderError(Exception):
+class ModelFolderError(TrainingError):
     """A model that cannot be loaded; the message names the folder, what is wrong and the remedy."""
+
+    code = "model_folder"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+"""Pretraining on a small folder: it learns, its run is resumed exactly, and bad settings are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.checkpoint import CheckpointMismatchError
+from training.loading import load_language_model
+from training.pretrain import PretrainSettings, pretrain
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    animals, acts = ("cat", "dog", "bird", "cow", "fish"), ("eats", "sleeps", "runs", "sings")
+    texts = [f"The {animal} {act} {n} times a day." for animal in animals for act in acts for n in range(20)]
+    (folder / "animals.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    return folder
+
+
+def settings(data_dir: Path, output_dir: Path, steps: int, **changes: object) -> PretrainSettings:
+    small = {
+        "vocab_size": 300, "context_length": 32, "n_layer": 1, "n_head": 2, "n_embd": 32, "rows_per_step": 8,
+        "learning_rate": 1e-2, "compile_model": False, "validate_steps": 20, "steps": steps,
+    }  # fmt: skip
+    return PretrainSettings.model_validate(
+        {**small, "data_dir": data_dir, "output_dir": output_dir, **changes}
+    )
+
+
+def weights_of(folder: Path) -> torch.Tensor:
+    return load_language_model(folder).model.get_input_embeddings().weight
+
+
+def test_the_held_out_loss_falls_and_the_folder_loads(data_dir: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = pretrain(settings(data_dir, tmp_path, 60), lines.append)
+    assert result.steps == 60
+    assert result.tokens == 60 * 8 * 32
+    assert result.heldout_loss["animals.jsonl"] < 2.0  # chance is ln 300 = 5.7
+    loaded = load_language_model(result.model_dir)
+    assert loaded.context_length == 32
+    assert loaded.model.generation_config.eos_token_id == loaded.chat_format.end_token_id
+    assert any("tokens/s" in line and "left" in line for line in lines)
+    assert any(line.startswith("held-out loss: animals") for line in lines)
+
+
+def test_an_interrupted_run_ends_like_an_unbroken_one(data_dir: Path, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def stop_at_step_25(line: str) -> None:
+        if line.startswith("step     25"):
+            raise Interrupted
+
+    often = {"checkpoint_minutes": 1e-6}
+    unbroken = pretrain(settings(data_dir, tmp_path / "unbroken", 30, **often), lambda _: None)
+    with pytest.raises(Interrupted):
+        pretrain(settings(data_dir, tmp_path / "broken", 30, **often), stop_at_step_25)
+    lines: list[str] = []
+    resumed = pretrain(settings(data_dir, tmp_path / "broken", 30, **often), lines.append)
+    assert "resuming at step 24" in lines
+    assert torch.equal(weights_of(unbroken.model_dir), weights_of(resumed.model_dir))
+
+
+def test_a_run_with_other_settings_does_not_resume_this_one(data_dir: Path, tmp_path: Path) -> None:
+    pretrain(settings(data_dir, tmp_path, 2), lambda _: None)
+    with pytest.raises(CheckpointMismatchError):
+        pretrain(settings(data_dir, tmp_path, 2, seed=1), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"minutes": 1.0}, "either in minutes or in steps"),
+        ({"steps": None}, "either in minutes or in steps"),
+        ({"n_embd": 33}, "n_embd 33 is not divisible by n_head 2; choose n_embd 32"),
+        ({"learning_rte": 1.0}, "learning_rte"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    data_dir: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(data_dir, tmp_path, **{"steps": 2, **changes})  # type: ignore[arg-type]
