@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench clean
+.PHONY: help run test check format soak bench-loop clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ check: $(VENV)/.installed-dev  ## Style, types and the import rule
 format: $(VENV)/.installed-dev  ## Let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: $(VENV)/.installed-dev  ## Long tests: the service killed again and again while people vote (about 10 minutes)
+	$(BIN)/python -m pytest -m soak --timeout 3600 tests/soak
+
+bench-loop: $(VENV)/.installed-dev  ## 200 votes, one retraining: minutes to the verdict, win rate of the new version
+	$(BIN)/python -m benchmarks.loop --labeller asks-back --labeller about-you --labeller agrees --comparisons 200
 
 clean:  ## Remove the virtual environment and caches; people's data stay where they are
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
