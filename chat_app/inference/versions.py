@@ -11,7 +11,8 @@ from chat_app.inference.detokenise import UNFINISHED, Detokeniser
 from chat_app.inference.errors import VersionUnavailable
 from chat_app.inference.request import FinishReason, GenerationRequest
 from training.chat_format import ChatMessages
-from training.generation import DecodingBatch, DecodingParameters
+from training.errors import TrainingError
+from training.generation import BrokenLogits, DecodingBatch, DecodingParameters
 from training.loading import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ class VersionShelf:
         except Exception as error:
             logger.exception("Version %d cannot be loaded", version_id)
             raise VersionUnavailable(
-                f"Version {version_id} cannot be loaded: {error} Choose another, or repair its folder."
+                f"Version {version_id} cannot be loaded: {_with_remedy(error)}"
             ) from error
         logger.info("Version %d is loaded", version_id)
         return version
@@ -188,6 +189,13 @@ class VersionShelf:
             ]
             for version_id in spare[: max(0, len(spare) - self._spare_versions)]:
                 del self._versions[version_id]
+
+
+def _with_remedy(error: Exception) -> str:
+    """The message of an error; those of our own name the remedy already."""
+    if isinstance(error, TrainingError | BrokenLogits):
+        return str(error)
+    return f"{error or type(error).__name__}. Serve another version, or restore this one's files."
 
 
 def is_loaded(version: Future[ServedVersion]) -> bool:

@@ -162,7 +162,9 @@ def test_a_message_that_does_not_fit_is_refused(start_engine: StartEngine) -> No
         start_engine().submit(GenerationRequest(messages))
 
 
-def test_the_oldest_turns_are_dropped_from_a_long_conversation(start_engine: StartEngine) -> None:
+def test_as_few_of_the_oldest_turns_as_needed_are_dropped_and_the_system_message_stays(
+    start_engine: StartEngine, versions: Versions
+) -> None:
     messages = [{"role": "system", "content": "Be kind."}]
     for _ in range(10):
         messages += [
@@ -173,9 +175,13 @@ def test_the_oldest_turns_are_dropped_from_a_long_conversation(start_engine: Sta
     finished = (
         start_engine().submit(GenerationRequest(messages, DecodingParameters(max_new_tokens=64))).wait(10)
     )
-    assert finished.dropped_messages > 0
-    assert finished.dropped_messages % 2 == 0
-    assert finished.dropped_messages < 20
+    prompt_ids = versions.load(1).chat_format.prompt_ids
+    dropped = finished.dropped_messages
+    assert dropped in range(2, 20, 2)
+    assert (
+        len(prompt_ids([messages[0], *messages[1 + dropped :]])) <= 64
+    )  # the context of 128 less the answer
+    assert len(prompt_ids([messages[0], *messages[1 + dropped - 2 :]])) > 64
 
 
 def test_an_answer_that_fills_the_context_is_cut_there(start_engine: StartEngine, versions: Versions) -> None:
