@@ -31,7 +31,7 @@ class ChatDrawing:
         return thread | await self.conversations(conversation_id) | self.picture.settled(announcement)
 
     async def thread(self, conversation_id: int | None, *, is_own_answer: bool = False) -> Updates:
-        """Draw the turns and answers that wait for a vote; `is_own_answer`: this page streams the next turn."""
+        """Draw the turns and what waits for a vote; `is_own_answer`: this page streams the next turn."""
         if conversation_id is None:
             return self.picture.nothing_yet() | {self.picture.view.pair: ""} | self.picture.waiting(False)
         thread = await asyncio.to_thread(self._services.chat.thread, self.person, conversation_id)

@@ -9,14 +9,20 @@ from fastapi.responses import RedirectResponse
 from chat_app.container import Services
 from chat_app.pages.chat import build_chat
 from chat_app.pages.document import PageDocuments
+from chat_app.pages.models import build_models
 from chat_app.pages.navigation import PageName, page_path
 from chat_app.pages.theme import rapport_theme
+from chat_app.pages.train import build_train
 from chat_app.words import LANGUAGE_COOKIE, WORDS, Words, preferred_language
 
 CONCURRENCY = 64  # handlers of one event at a time; Gradio's own default is one
 MAX_QUEUE = 512
 
-BUILDERS: dict[PageName, Callable[[Services, Words], gr.Blocks]] = {"chat": build_chat}
+BUILDERS: dict[PageName, Callable[[Services, Words], gr.Blocks]] = {
+    "chat": build_chat,
+    "train": build_train,
+    "models": build_models,
+}
 
 
 def mount_pages(app: FastAPI, services: Services) -> None:
