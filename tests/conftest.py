@@ -26,7 +26,9 @@ def postgres_server() -> Iterator[PostgresServer]:
     programs = find_programs()
     if programs is None:
         reason = "PostgreSQL is not installed here: apt-get install postgresql"
-        pytest.fail(reason) if must_run_all() else pytest.skip(reason)
+        if must_run_all():
+            pytest.fail(reason)
+        pytest.skip(reason)
     server = PostgresServer.start(programs)
     yield server
     server.stop()

@@ -112,7 +112,9 @@ def test_sqlite_is_set_up_as_measured(sqlite_database: Database) -> None:
             name: session.execute(text(f"PRAGMA {name}")).scalar()
             for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
         }
-        assert session.connection().connection.driver_connection.isolation_level is None
+        driver_connection = session.connection().connection.driver_connection
+        assert driver_connection is not None
+        assert driver_connection.isolation_level is None
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 30000}
 
 

@@ -112,7 +112,7 @@ def error_without_rights(action: Callable[[Path], object], path: Path) -> str:
     answers: multiprocessing.Queue[str] = start.Queue()
     process = start.Process(target=report_without_rights, args=(action, path, answers))
     process.start()
-    said = answers.get(timeout=60)
+    said = answers.get(timeout=240)
     process.join()
     answers.close()
     answers.join_thread()

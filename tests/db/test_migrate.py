@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -29,7 +30,7 @@ ORPHAN_ROWS = "op.execute('DELETE FROM \"user\"')"
 
 
 @pytest.fixture
-def empty_database(empty_url: str):
+def empty_database(empty_url: str) -> Iterator[Database]:
     database = open_database(DatabaseSettings(url=empty_url))
     yield database
     database.dispose()
@@ -53,7 +54,7 @@ def backups_of(database: Database) -> list[Path]:
 
 def rows(path: Path, query: str) -> list[Any]:
     with closing(sqlite_module().connect(str(path))) as connection:
-        return connection.execute(query).fetchall()
+        return list(connection.execute(query))
 
 
 def test_an_empty_database_is_created_and_the_second_time_left_alone(empty_database: Database) -> None:
@@ -243,16 +244,16 @@ def migrate_in_a_process(url: str, answers: "multiprocessing.Queue[str]") -> Non
     database.dispose()
 
 
-def test_four_processes_that_migrate_at_once_do_it_once(empty_url: str) -> None:
+def test_three_processes_that_migrate_at_once_do_it_once(empty_url: str) -> None:
     start = multiprocessing.get_context("spawn")
     answers: multiprocessing.Queue[str] = start.Queue()
-    processes = [start.Process(target=migrate_in_a_process, args=(empty_url, answers)) for _ in range(4)]
+    processes = [start.Process(target=migrate_in_a_process, args=(empty_url, answers)) for _ in range(3)]
     for process in processes:
         process.start()
-    said = [answers.get(timeout=60) for _ in processes]
+    said = [answers.get(timeout=240) for _ in processes]
     for process in processes:
         process.join()
     answers.close()
     answers.join_thread()
     assert sum("was created" in line for line in said) == 1
-    assert sum("is up to date" in line for line in said) == 3
+    assert sum("is up to date" in line for line in said) == 2

@@ -1,8 +1,9 @@
 """Asking and answering: what counts once, what supersedes what, and what is refused."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -266,9 +267,10 @@ def test_other_completions_cannot_be_compared(
         compare(sqlite_database, completion_ids)
 
 
-def at_once(actions: list[Callable[[], Any]]) -> list[Any]:
+def at_once(actions: Sequence[Callable[[], Any]]) -> list[Any]:
     """Run the actions in threads that start together; give their results or their errors, in order."""
-    barrier, results = threading.Barrier(len(actions)), [None] * len(actions)
+    barrier = threading.Barrier(len(actions))
+    results: list[Any] = [None] * len(actions)
 
     def run(index: int) -> None:
         barrier.wait()
@@ -287,19 +289,17 @@ def at_once(actions: list[Callable[[], Any]]) -> list[Any]:
 
 def test_a_vote_sent_ten_times_at_once_is_one_row(database: Database) -> None:
     comparison = open_one(database)
-    results = at_once([lambda: answer(database, comparison, LEFT).id] * 10)
-    assert results == [stored(database)[0].id] * 10
+    results = at_once([partial(answer, database, comparison, LEFT)] * 10)
+    assert [result.id for result in results] == [stored(database)[0].id] * 10
     assert len(stored(database)) == 1
 
 
 def test_different_votes_at_once_form_one_chain(database: Database) -> None:
     comparison = open_one(database)
-    keys = [f"key {number}" for number in range(10)]
-    results = at_once(
-        [lambda key=key: answer(database, comparison, replace(LEFT, idempotency_key=key)).id for key in keys]
-    )
+    votes = [replace(LEFT, idempotency_key=f"key {number}") for number in range(10)]
+    results = at_once([partial(answer, database, comparison, vote) for vote in votes])
     ids = [preference.id for preference in stored(database)]
-    assert sorted(results) == ids
+    assert sorted(result.id for result in results) == ids
     assert [preference.supersedes_id for preference in stored(database)] == [None, *ids[:-1]]
     assert [preference.id for preference in current(database)] == ids[-1:]
 
@@ -308,8 +308,8 @@ def test_one_key_for_two_comparisons_at_once_answers_one_of_them(database: Datab
     first = open_one(database)
     with database.write() as session:
         second = make_comparison(session=session, user_id=first.user_id)
-    results = at_once([lambda c=c: answer(database, c, LEFT).id for c in (first, second)])
-    assert sorted(type(result) for result in results if not isinstance(result, int)) == [IdempotencyKeyReused]
+    results = at_once([partial(answer, database, comparison, LEFT) for comparison in (first, second)])
+    assert {type(result) for result in results} == {Preference, IdempotencyKeyReused}
     assert len(stored(database)) == 1
 
 
@@ -324,7 +324,7 @@ def test_a_vote_and_a_newer_comparison_at_once_never_lose_the_vote(database: Dat
             with database.write() as session:
                 return make_comparison(session=session, user_id=user_id, parent_message_id=message_id).id
 
-        vote, new_id = at_once([lambda old=old: answer(database, old, LEFT), renew])
+        vote, new_id = at_once([partial(answer, database, old, LEFT), renew])
         with database.read() as session:
             superseded_by = session.get_one(Comparison, old.id).superseded_by_id
         if isinstance(vote, Preference):
