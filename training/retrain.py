@@ -24,7 +24,8 @@ from training.loading import LoadedModel
 from training.numerics import Numerics, probe_numerics
 from training.part_of import PartOf
 from training.ppo.ordinary import read_ordinary_text
-from training.ppo.train import TooFewPrompts, train_ppo
+from training.ppo.prompts import TooFewPrompts
+from training.ppo.train import train_ppo
 from training.registry import Registry
 from training.reporting import Reporter
 from training.reward.train import train_reward

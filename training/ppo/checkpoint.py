@@ -22,12 +22,13 @@ _TENSORS, _LOOP = "state.safetensors", "loop.json"
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """Where the loop is: the next update, β, and what the first rollouts looked like."""
+    """Where the loop is: the next update, β, what the first rollouts looked like, and the last update's numbers."""
 
     update: int
     beta: float
     first_length: float
     first_entropy: float
+    metrics: dict[str, float]
 
 
 def save_checkpoint(folder: Path, learner: Learner, state: LoopState) -> None:

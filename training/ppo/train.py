@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.errors import TrainingError
 from training.loading import LoadedModel
 from training.numerics import Numerics
 from training.ppo import equations
 from training.ppo.checkpoint import LoopState, restore_checkpoint, save_checkpoint
 from training.ppo.ordinary import OrdinaryText
+from training.ppo.prompts import Prompt, PromptStream
 from training.ppo.rollout import POLICY, VALUE, Rollouts, Scorer, evaluate_episodes, sample_episodes
 from training.ppo.update import Learner, UpdatePlan
+from training.ppo.watch import find_trouble, rollout_metrics
 from training.reporting import Reporter
-from training.reward.data import fitted_prompt
 from training.reward.model import REWARD, RewardRecord, raw_scores
 from training.roles import Roles
-from training.seeds import derive_seed, generator_for
-from training.settings import EarlyStop, PPOSettings
-
-Prompt = Sequence[Mapping[str, str]]
-
-
-class TooFewPrompts(TrainingError):
-    """There is nothing to roll out from."""
-
-    code = "too_few_prompts"
+from training.seeds import derive_seed
+from training.settings import PPOSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +93,12 @@ class PPOLoop:
         seed: int,
         reporter: Reporter,
     ) -> None:
-        """Encode the prompts; the last few are never trained on and show how answers change."""
+        """Prepare prompts and text; raises TooFewPrompts."""
         self.learner, self.scorer, self.seed, self.reporter = learner, scorer, seed, reporter
         self.roles, self.settings = learner.roles, learner.settings
         self.checkpoint = folder / "checkpoint"
-        anchor, s = self.roles.anchor, self.settings
-        if len(prompts) <= s.sample_prompts:
-            raise TooFewPrompts(
-                f"There are {len(prompts)} prompts for PPO, and {s.sample_prompts} of them are kept to show samples. "
-                "Add prompts to the library, or lower ppo.sample_prompts."
-            )
-        room = anchor.context_length - s.max_new_tokens
-        encoded = [fitted_prompt(prompt, anchor.chat_format, room)[0] for prompt in prompts]
-        count = len(prompts) - s.sample_prompts
-        self.prompts, self.shown, self.shown_ids = encoded[:count], prompts[count:], encoded[count:]
+        s, anchor = self.settings, self.roles.anchor
+        self.prompts = PromptStream(prompts, anchor, s, seed)
         self.ordinary = OrdinaryText(ordinary_text, anchor.chat_format, s.gamma_tokens, seed)
         self.update, self.beta = 0, s.beta
         self.first_length = self.first_entropy = 0.0
@@ -127,15 +110,14 @@ class PPOLoop:
 
     def run(self) -> tuple[str | None, dict[str, float]]:
         """Run to the end; returns why it stopped early, if it did, and the last update's numbers."""
-        self._resume()
+        metrics = self._resume()
         last_good = self.roles.state(POLICY)
-        metrics: dict[str, float] = {}
         while self.update < self.update_count:
             self._progress(0.0)
             # 1. Roll out: the policy answers new prompts.
             started = time.perf_counter()
             rollouts, seconds = self._roll_out()
-            metrics = self._rollout_metrics(rollouts)
+            metrics = {**rollout_metrics(rollouts), "ppo/beta": self.beta}
             if self.update == 0:
                 self.first_length, self.first_entropy = metrics["ppo/length"], metrics["ppo/entropy"]
             # 2. Stop where the policy runs away, with the last weights that had not.
@@ -166,7 +148,7 @@ class PPOLoop:
 
     def _roll_out(self) -> tuple[Rollouts, dict[str, float]]:
         s, started = self.settings, time.perf_counter()
-        prompts = [self.prompts[i] for i in self._prompt_indices()]
+        prompts = self.prompts.of_update(self.update, s.episodes)
         seeds = [derive_seed(self.seed, "episode", self.update, i) for i in range(s.episodes)]
         episodes = sample_episodes(self.roles, prompts, seeds, s.max_new_tokens)
         sampled = time.perf_counter()
@@ -183,33 +165,6 @@ class PPOLoop:
             "ppo/seconds_rollout": sampled - started,
             "ppo/seconds_scoring": time.perf_counter() - sampled,
             "ppo/tokens_per_second": float(episodes.completion_mask.sum()) / (sampled - started),
-        }
-
-    def _prompt_indices(self) -> list[int]:
-        """The prompts of this update: pass after pass over all of them, each in a new order."""
-        first = self.update * self.settings.episodes
-        indices: list[int] = []
-        for position in range(first, first + self.settings.episodes):
-            order, place = divmod(position, len(self.prompts))
-            if place == 0 or not indices:
-                generator = generator_for(self.seed, "prompts", order)
-                permutation = torch.randperm(len(self.prompts), generator=generator).tolist()
-            indices.append(permutation[place])
-        return indices
-
-    def _rollout_metrics(self, rollouts: Rollouts) -> dict[str, float]:
-        mask, r = rollouts.episodes.completion_mask, rollouts
-        mismatch = (r.logprobs - r.episodes.sampled_logprobs).abs()[mask]
-        return {
-            "ppo/score": float(r.scores.mean()),
-            "ppo/kl": float((equations.kl_k1(r.logprobs, r.ref_logprobs) * mask).sum(1).mean()),
-            "ppo/kl_k3": float((equations.kl_k3(r.logprobs, r.ref_logprobs) * mask).sum(1).mean()),
-            "ppo/entropy": float(equations.masked_mean(r.entropies, mask)),
-            "ppo/length": float(mask.sum(1).float().mean()),
-            "ppo/share_ended": float(r.episodes.is_ended.float().mean()),
-            "ppo/explained_variance": float(equations.explained_variance(r.values, r.returns, mask)),
-            "ppo/beta": self.beta,
-            "ppo/mismatch": float(mismatch.mean()),
         }
 
     @property
@@ -242,47 +197,26 @@ class PPOLoop:
         if is_last or self.update % s.sample_every == 0 or self.update == s.value_warmup_updates:
             self._show_samples()
         if is_last or self.update % s.checkpoint_every == 0:
-            state = LoopState(self.update, self.beta, self.first_length, self.first_entropy)
+            state = LoopState(self.update, self.beta, self.first_length, self.first_entropy, metrics)
             save_checkpoint(self.checkpoint, self.learner, state)
 
     def _show_samples(self) -> None:
         """Answer the same fresh prompts with the same seeds, so that only the policy differs between times."""
-        if not self.shown_ids:
+        if not self.prompts.shown_ids:
             return
-        seeds = [derive_seed(self.seed, "shown", i) for i in range(len(self.shown_ids))]
-        episodes = sample_episodes(self.roles, self.shown_ids, seeds, self.settings.max_new_tokens)
+        seeds = [derive_seed(self.seed, "shown", i) for i in range(len(self.prompts.shown_ids))]
+        episodes = sample_episodes(self.roles, self.prompts.shown_ids, seeds, self.settings.max_new_tokens)
         scores = self.scorer(episodes.sequences, episodes.is_ended).tolist()
-        for i, prompt in enumerate(self.shown):
+        for i, prompt in enumerate(self.prompts.shown):
             text = self.roles.anchor.chat_format.decode(episodes.completion(i))
             self.reporter.sample(self.update, prompt, text, scores[i])
 
-    def _resume(self) -> None:
+    def _resume(self) -> dict[str, float]:
+        """Go on from the checkpoint, if there is one; returns the numbers of the update before."""
         state = restore_checkpoint(self.checkpoint, self.learner)
-        if state is not None:
-            self.update, self.beta = state.update, state.beta
-            self.first_length, self.first_entropy = state.first_length, state.first_entropy
-            self.reporter.log(f"Resumed PPO after update {state.update} of {self.update_count}.")
-
-
-def find_trouble(
-    metrics: Mapping[str, float], limits: EarlyStop, first_length: float, first_entropy: float
-) -> str | None:
-    """Why the run should end here, in words with numbers; None when nothing runs away."""
-    kl, length, ended = metrics["ppo/kl"], metrics["ppo/length"], metrics["ppo/share_ended"]
-    if kl > limits.max_kl:
-        return f"KL from the reference is {kl:.1f} nats per answer, above the limit of {limits.max_kl:g}."
-    if length > limits.max_length_ratio * first_length:
-        return f"Answers grew from {first_length:.0f} to {length:.0f} tokens, over {limits.max_length_ratio:g} times."
-    if ended < limits.min_share_ended:
-        return f"Only {ended:.0%} of the answers come to an end, below the limit of {limits.min_share_ended:.0%}."
-    if metrics["ppo/entropy"] < limits.min_entropy_ratio * first_entropy:
-        return (
-            f"Entropy fell from {first_entropy:.2f} to {metrics['ppo/entropy']:.2f} nats per token, "
-            f"below {limits.min_entropy_ratio:.0%} of what it was."
-        )
-    if metrics["ppo/mismatch"] > limits.max_mismatch:
-        return (
-            f"Sampler and trainer disagree by {metrics['ppo/mismatch']:.3f} nats per token, above the limit of "
-            f"{limits.max_mismatch:g}: the numerics of this machine cannot be trusted for PPO."
-        )
-    return None
+        if state is None:
+            return {}
+        self.update, self.beta = state.update, state.beta
+        self.first_length, self.first_entropy = state.first_length, state.first_entropy
+        self.reporter.log(f"Resumed PPO after update {state.update} of {self.update_count}.")
+        return state.metrics
