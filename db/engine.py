@@ -73,8 +73,8 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (DBAPIError, OSError) as error:
-            translated = translate_error(error, place=str(self)) if isinstance(error, DBAPIError) else None
+        except DBAPIError as error:
+            translated = translate_error(error, place=str(self))
             if translated is None:
                 raise
             raise translated from error

@@ -1,7 +1,5 @@
 """What can be wrong with a question to a person or with the answer, each with its remedy."""
 
-# ruff: noqa: N818 - the names say what happened
-
 
 class FeedbackError(Exception):
     """A comparison or a preference that is refused; the message says why and what to do."""
