@@ -96,7 +96,9 @@ def assemble(records: Records) -> Container:
     engine = InferenceEngine(
         load_version=lambda version_id: load_policy(registry, version_id), settings=settings.inference
     )
-    answering = Answering(engine=engine, decoding=settings.decoding)
+    answering = Answering(
+        engine=engine, decoding=settings.decoding, max_together=settings.inference.max_batch
+    )
     running = RunningAnswers()
     services = Services(
         chat=ChatService(

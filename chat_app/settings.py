@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +90,15 @@ class Settings(BaseSettings):
     def _split_hosts(cls, value: object) -> object:
         return tuple(filter(None, value.replace(",", " ").split())) if isinstance(value, str) else value
 
+    @field_validator("inference")
+    @classmethod
+    def _pairs_fit_into_a_batch(cls, inference: InferenceSettings) -> InferenceSettings:
+        if inference.max_batch < 2:
+            raise ValueError(
+                f"inference.max_batch is {inference.max_batch}; a pair of answers to compare needs 2 or more"
+            )
+        return inference
+
     @property
     def models_dir(self) -> Path:
         """Model versions."""
@@ -148,12 +158,21 @@ def load_settings(**changes: Any) -> Settings:
     """
     _refuse_unknown_variables(os.environ)
     given = {name: value for name, value in changes.items() if value is not None}
-    try:
+    with _told_in_words():
         settings = Settings(**given)
+    with _told_in_words("training"):
         settings.training_settings()
-    except ValidationError as error:
-        raise StartFailed("\n".join(_describe(part) for part in error.errors())) from None
+    with _told_in_words():
+        settings.worker_settings()
     return settings
+
+
+@contextmanager
+def _told_in_words(*branch: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        raise StartFailed("\n".join(_describe(part, branch) for part in error.errors())) from None
 
 
 def _variables(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -196,9 +215,12 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
             raise StartFailed(f"The environment variable {name} is not a setting of Rapport. {hint}")
 
 
-def _describe(part: Any) -> str:
+def _describe(part: Any, branch: tuple[str, ...]) -> str:
     """Say a validation error with the variable's name; the value is left out where it may hold a secret."""
-    place = [str(name) for name in part["loc"]]
+    place = [*branch, *(str(name) for name in part["loc"])]
+    message = part["msg"].removeprefix("Value error, ").rstrip(".")
+    if not part["loc"]:
+        return f"{message}."
     variable = PREFIX + "__".join(place).upper()
-    value = "" if "database" in place or not place else f" is {part['input']!r}"
-    return f"{variable}{value}: {part['msg']}. Change or unset it; `rapport config` shows the settings."
+    value = "" if "database" in place else f" is {part['input']!r}"
+    return f"{variable}{value}: {message}. Change or unset it; `rapport config` shows the settings."

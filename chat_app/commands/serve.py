@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -10,8 +11,6 @@ import typer
 from chat_app.commands.data_folder import prepare_data_dir
 from chat_app.errors import StartFailed
 from chat_app.settings import Settings, load_settings
-
-GRACE_SECONDS = 3
 
 
 def serve(
@@ -24,15 +23,10 @@ def serve(
     """Chat, compare and train in the browser: start the service."""
     settings = load_settings(host=host, port=port, worker=worker)
     prepare_data_dir(settings)
-    listener = listen(settings)
-    with listener:
-        from chat_app.app import create_app
-        from chat_app.serving import AnnouncedServer
+    with listen(settings) as listener, suppress(KeyboardInterrupt):
+        from chat_app.serving import run_app
 
-        app = create_app(settings)
-        app.state.runtime.start()
-        server = AnnouncedServer(app, address=address_of(listener, settings), grace_seconds=GRACE_SECONDS)
-        asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(run_app(settings, listener, address_of(listener, settings)))
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
-from chat_app.errors import Busy, PromptDoesNotFit, Unavailable
+from chat_app.errors import Busy, InvalidInput, PromptDoesNotFit, Unavailable
 from chat_app.inference.engine import InferenceEngine
 from chat_app.inference.errors import GenerationFailed, PromptTooLong, QueueFull, VersionUnavailable
 from chat_app.inference.generation import Generation
@@ -21,12 +21,18 @@ from training.generation import DecodingParameters
 class Answering:
     """Asks the engine with the set decoding parameters and a fresh seed for each answer."""
 
-    def __init__(self, *, engine: InferenceEngine, decoding: DecodingSettings) -> None:
+    def __init__(self, *, engine: InferenceEngine, decoding: DecodingSettings, max_together: int) -> None:
         self._engine = engine
+        self._max_together = max_together
         self._parameters = DecodingParameters(**decoding.model_dump())
 
     def submit(self, prompt: Sequence[Message], count: int = 1) -> list[Generation]:
-        """Queue `count` answers to a prompt, all in one batch. Raises Busy, PromptDoesNotFit, Unavailable."""
+        """Queue `count` answers to a prompt, all in one batch. Raises Busy and its kin."""
+        if count > self._max_together:
+            raise InvalidInput(
+                f"{count} answers were asked for, and {self._max_together} fit into one batch.",
+                "Ask for fewer, or raise RAPPORT_INFERENCE__MAX_BATCH.",
+            )
         messages = [message.as_dict() for message in prompt]
         requests = [
             GenerationRequest(prompt=messages, parameters=self._parameters, seed=secrets.randbits(31))
@@ -42,13 +48,13 @@ def engine_errors() -> Iterator[None]:
     try:
         yield
     except QueueFull as error:
-        raise Busy("The queue is full.", "Try again in a moment.", retry_after=error.retry_after) from error
+        raise Busy(str(error), retry_after=error.retry_after) from error
     except PromptTooLong as error:
         raise PromptDoesNotFit(str(error)) from error
     except VersionUnavailable as error:
-        raise Unavailable(str(error), "Try again in a moment.", retry_after=2) from error
+        raise Unavailable(str(error), retry_after=2) from error
     except GenerationFailed as error:
-        raise Unavailable(str(error), "Try again; your message is kept.") from error
+        raise Unavailable(str(error)) from error
 
 
 def store_completion(*, session: Session, finished: FinishedGeneration) -> Completion:

@@ -246,7 +246,7 @@ def _store_answer(session: Session, question: Question, finished: FinishedGenera
     """Store an answer and show it; one that was stopped before its first word leaves nothing."""
     is_stopped = finished.finish_reason == "stopped"
     if is_stopped and not finished.text:
-        return ChatEvent("stopped")
+        return ChatEvent("stopped", dropped_messages=finished.dropped_messages)
     completion = store_completion(session=session, finished=finished)
     message = Message(
         conversation_id=question.conversation_id,

@@ -184,6 +184,8 @@ class CompareService:
         finally:
             for generation in generations:
                 generation.cancel()
+        if any(answer.finish_reason == "stopped" for answer in finished.values()):
+            raise PairFailed("it was stopped")
         return [finished[index] for index in range(len(generations))]
 
 

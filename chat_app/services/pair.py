@@ -46,8 +46,8 @@ class Pair:
 
     @property
     def is_stopped(self) -> bool:
-        """The person stopped it, so there is nothing to vote on."""
-        return self._claim.is_stopped
+        """Somebody, or the end of the service, cut an answer short, so there is nothing to vote on."""
+        return self._claim.is_stopped or any(answer.finish_reason == "stopped" for answer in self.finished)
 
     @property
     def finished(self) -> list[FinishedGeneration]:

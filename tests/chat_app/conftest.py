@@ -105,22 +105,26 @@ def start_server(settings: Settings) -> tuple[RunningServer, Callable[[], None]]
     """Start a server, wait until it answers, and return it with what stops it."""
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(settings)
-    server = AnnouncedServer(app, address=url, grace_seconds=1)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+    made: list[AnnouncedServer] = []
+
+    async def serve() -> None:
+        made.append(AnnouncedServer(create_app(settings), address=url))
+        await made[0].serve(sockets=[listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     deadline = time.monotonic() + 60
-    while not server.started and thread.is_alive() and time.monotonic() < deadline:
+    while not (made and made[0].started) and thread.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
 
     def stop() -> None:
-        server.should_exit = True
+        made[0].should_exit = True
         thread.join()
         listener.close()
 
-    if not server.started:
-        stop()
+    if not (made and made[0].started):
         pytest.fail("The server did not start.")
+    app: Any = made[0].config.app
     return RunningServer(url, app.state.container), stop
 
 
