@@ -47,6 +47,32 @@ def no_orphans(tmp_path: Path) -> Iterator[None]:
     assert orphans == []
 
 
+class Running:
+    """Workers in threads, which all end with the test."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def start(self, worker: Worker) -> None:
+        thread = threading.Thread(target=worker.run_forever, args=(self.stop,))
+        self.threads.append(thread)
+        thread.start()
+
+    def end(self) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(timeout=20)
+        assert not any(thread.is_alive() for thread in self.threads)
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    running = Running()
+    yield running
+    running.end()
+
+
 def make_worker(database: Database, settings: WorkerSettings, grace_seconds: float = 1.0) -> Worker:
     registry = Registry(database=database, models_dir=settings.models_dir)
     launcher = LocalLauncher(module=MODULE, grace_seconds=grace_seconds)
@@ -62,20 +88,6 @@ def run_one(database: Database, settings: WorkerSettings, times: int = 1) -> Job
     for _ in range(times):
         assert worker.work_once(threading.Event())
     return worker.jobs.list()[0]
-
-
-class Running:
-    """A worker in a thread."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=worker.run_forever, args=(self.stop,))
-        self.thread.start()
-
-    def end(self) -> None:
-        self.stop.set()
-        self.thread.join(timeout=20)
-        assert not self.thread.is_alive()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
@@ -164,11 +176,11 @@ def test_an_error_of_the_program_is_told_without_a_trace(
 
 @pytest.mark.parametrize("body", ["waits", "ignores"])
 def test_a_cancelled_job_is_dead_within_ten_seconds(
-    database: Database, settings: WorkerSettings, tmp_path: Path, body: str
+    database: Database, settings: WorkerSettings, tmp_path: Path, body: str, running: Running
 ) -> None:
     job_id = request(database, body=body)
     jobs = Jobs(database)
-    running = Running(make_worker(database, settings, grace_seconds=5.0))
+    running.start(make_worker(database, settings, grace_seconds=5.0))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1"))
     began = time.monotonic()
 
@@ -177,12 +189,13 @@ def test_a_cancelled_job_is_dead_within_ten_seconds(
 
     assert processes_with_order(lambda order: str(tmp_path) in order) == []
     assert time.monotonic() - began < 10
-    running.end()
 
 
-def test_a_stopping_worker_gives_its_job_back(sqlite_database: Database, settings: WorkerSettings) -> None:
+def test_a_stopping_worker_gives_its_job_back(
+    sqlite_database: Database, settings: WorkerSettings, running: Running
+) -> None:
     job_id = request(sqlite_database, body="waits")
-    running = Running(make_worker(sqlite_database, settings))
+    running.start(make_worker(sqlite_database, settings))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1"))
 
     running.end()
@@ -192,24 +205,24 @@ def test_a_stopping_worker_gives_its_job_back(sqlite_database: Database, setting
 
 
 def test_a_job_lasts_longer_than_its_lease_because_the_worker_renews_it(
-    sqlite_database: Database, settings: WorkerSettings
+    sqlite_database: Database, settings: WorkerSettings, running: Running
 ) -> None:
     job_id = request(sqlite_database, body="waits")
-    first = Running(make_worker(sqlite_database, settings.model_copy(update={"lease_seconds": 0.6})))
+    running.start(make_worker(sqlite_database, settings.model_copy(update={"lease_seconds": 0.6})))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1"))
-    second = Running(make_worker(sqlite_database, settings))
+    running.start(make_worker(sqlite_database, settings))
 
     time.sleep(1.5)
 
     info = Jobs(sqlite_database).get(job_id)
     assert (info.state, info.attempt) == ("running", 1)
-    second.end()
-    first.end()
 
 
-def test_a_job_whose_lease_was_taken_ends_itself(sqlite_database: Database, settings: WorkerSettings) -> None:
+def test_a_job_whose_lease_was_taken_ends_itself(
+    sqlite_database: Database, settings: WorkerSettings, running: Running
+) -> None:
     job_id = request(sqlite_database, body="waits")
-    first = Running(make_worker(sqlite_database, settings))
+    running.start(make_worker(sqlite_database, settings))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1"))
     with sqlite_database.write() as session:
         session.get_one(Job, job_id).fencing_token += 1
@@ -217,7 +230,6 @@ def test_a_job_whose_lease_was_taken_ends_itself(sqlite_database: Database, sett
     wait_for(lambda: not psutil.pid_exists(pid_of(settings.jobs_dir / "job-1") or 0), seconds=5)
 
     assert Jobs(sqlite_database).get(job_id).state == "running"
-    first.end()
 
 
 WORK = """
@@ -238,7 +250,7 @@ worker.run_forever(threading.Event())
 
 
 def test_kill_9_of_the_worker_ends_its_job_and_the_next_worker_goes_on_at_once(
-    database: Database, database_url: str, settings: WorkerSettings
+    database: Database, database_url: str, settings: WorkerSettings, running: Running
 ) -> None:
     settings = settings.model_copy(update={"lease_seconds": 600})
     job_id = request(database, body="waits")
@@ -253,45 +265,81 @@ def test_kill_9_of_the_worker_ends_its_job_and_the_next_worker_goes_on_at_once(
     worker.wait()
 
     wait_for(lambda: not psutil.pid_exists(first), seconds=5)
-    running = Running(make_worker(database, settings))
+    running.start(make_worker(database, settings))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1", attempt=2))
     info = Jobs(database).get(job_id)
     assert (info.state, info.attempt) == ("running", 2)
-    running.end()
 
 
-def test_a_job_left_alive_by_a_stopped_worker_is_ended_before_the_next_attempt(
+@pytest.fixture
+def hanging_worker(
     sqlite_database: Database, sqlite_url: str, settings: WorkerSettings
-) -> None:
-    """A hanging worker keeps its job alive; when the lease runs out there must not be two runs."""
-    request(sqlite_database, body="ignores")
-    hanging = subprocess.Popen(
-        [sys.executable, "-c", WORK, sqlite_url, settings.model_dump_json(), MODULE],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    wait_for(lambda: pid_of(settings.jobs_dir / "job-1"))
-    first = pid_of(settings.jobs_dir / "job-1") or 0
-    hanging.send_signal(signal.SIGSTOP)
+) -> Iterator[Callable[[int], int]]:
+    """Starts a deaf job with so many attempts, freezes its worker, and returns the job's process."""
+    started = []
 
-    running = Running(make_worker(sqlite_database, settings))
+    def start(max_attempts: int) -> int:
+        Jobs(sqlite_database).request(
+            config={"body": "ignores"}, requested_by_id=None, snapshot_id=None, max_attempts=max_attempts
+        )
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORK, sqlite_url, settings.model_dump_json(), MODULE],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        started.append(worker)
+        wait_for(lambda: pid_of(settings.jobs_dir / "job-1"))
+        worker.send_signal(signal.SIGSTOP)
+        return pid_of(settings.jobs_dir / "job-1") or 0
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+def has_ended(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # its stopped parent cannot collect it
+
+
+def test_a_job_left_alive_by_a_hanging_worker_is_ended_before_the_next_attempt(
+    hanging_worker: Callable[[int], int],
+    sqlite_database: Database,
+    settings: WorkerSettings,
+    running: Running,
+) -> None:
+    first = hanging_worker(2)
+
+    running.start(make_worker(sqlite_database, settings))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1", attempt=2))
 
-    assert psutil.Process(first).status() == psutil.STATUS_ZOMBIE  # its stopped parent cannot collect it
-    running.end()
-    hanging.kill()
-    hanging.wait()
+    assert has_ended(first)
+
+
+def test_a_job_left_alive_after_its_last_attempt_is_ended_and_failed(
+    hanging_worker: Callable[[int], int],
+    sqlite_database: Database,
+    settings: WorkerSettings,
+    running: Running,
+) -> None:
+    first = hanging_worker(1)
+
+    running.start(make_worker(sqlite_database, settings))
+    wait_for(lambda: has_ended(first))
+
+    info = Jobs(sqlite_database).get(1)
+    assert info.state == "failed"
+    assert "The worker that ran the job is gone." in (info.error or "")
 
 
 def test_several_workers_share_the_jobs_without_doing_one_twice(
-    database: Database, settings: WorkerSettings
+    database: Database, settings: WorkerSettings, running: Running
 ) -> None:
-    workers = [Running(make_worker(database, settings)) for _ in range(3)]
+    for _ in range(3):
+        running.start(make_worker(database, settings))
     jobs = Jobs(database)
     for _ in range(3):
         job_id = request(database)
         wait_for(lambda job_id=job_id: jobs.get(job_id).state == "succeeded")
-    for worker in workers:
-        worker.end()
 
     assert [(info.state, info.attempt) for info in jobs.list()] == [("succeeded", 1)] * 3
 
@@ -309,7 +357,7 @@ def test_a_process_that_cannot_be_started_is_tried_again_and_then_told(
 
 
 def test_a_worker_waits_out_trouble_with_the_database(
-    sqlite_database: Database, settings: WorkerSettings, caplog: pytest.LogCaptureFixture
+    sqlite_database: Database, settings: WorkerSettings, caplog: pytest.LogCaptureFixture, running: Running
 ) -> None:
     worker = make_worker(sqlite_database, settings.model_copy(update={"lease_seconds": 0.3}))
     job_id = request(sqlite_database)
@@ -322,20 +370,17 @@ def test_a_worker_waits_out_trouble_with_the_database(
         return claim(owner)
 
     worker.jobs.claim = claim_on_the_second_call  # type: ignore[method-assign,assignment]
-    running = Running(worker)
+    running.start(worker)
     wait_for(lambda: worker.jobs.get(job_id).state == "succeeded")
-    running.end()
 
     assert "The worker waits: The database has no room left. Free space on its disk." in caplog.messages
 
 
 def test_a_starting_worker_removes_what_a_crash_left_of_a_model(
-    sqlite_database: Database, settings: WorkerSettings
+    sqlite_database: Database, settings: WorkerSettings, running: Running
 ) -> None:
     lost = settings.models_dir / "policy-0123456789ab"
     lost.mkdir(parents=True)
 
-    running = Running(make_worker(sqlite_database, settings))
+    running.start(make_worker(sqlite_database, settings))
     wait_for(lambda: not lost.exists(), seconds=5)
-
-    running.end()
