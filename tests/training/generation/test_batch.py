@@ -130,6 +130,15 @@ def test_two_rows_of_one_prompt_with_other_seeds_differ(gpt2: Any) -> None:
     assert tokens[0] != tokens[1]
 
 
+def test_every_token_of_a_row_is_drawn_anew(gpt2: Any) -> None:
+    batch = new_batch(gpt2)
+    batch.add(
+        0, [5, 6, 7], DecodingParameters(max_new_tokens=40, temperature=1000), seed=1
+    )  # all but uniform
+    tokens = run(batch)[0]
+    assert len(set(tokens)) > len(tokens) / 2
+
+
 def test_a_row_ends_at_its_own_limit_and_the_others_go_on(gpt2: Any) -> None:
     batch = new_batch(gpt2)
     batch.add(0, [5, 6], DecodingParameters(max_new_tokens=2, temperature=0), 0)
@@ -191,6 +200,23 @@ def test_nan_logits_end_their_row_only_and_leave_no_trace(prompts: list[list[int
             elif step.row_id == 0:
                 tokens.append(step.token_id)
     assert errors == [1]
+    assert tokens == expected
+
+
+def test_what_a_broken_row_left_behind_is_erased_before_its_columns_are_used_again(
+    prompts: list[list[int]],
+) -> None:
+    model = make_model("gpt2")
+    short = DecodingParameters(max_new_tokens=20, temperature=0)
+    expected = generate(model, prompts[0], short)
+    with torch.no_grad():
+        model.transformer.wpe.weight[30] = float("nan")
+    batch = new_batch(model)
+    batch.add(0, prompts[1], short, 0)  # breaks at once; the next row moves into its place
+    batch.add(1, prompts[0], short, 0)
+    tokens = [step.token_id for step in batch.step() if step.row_id == 1]
+    batch.add(2, prompts[3], short, 0)  # longer than row 1, so row 1 gets empty columns on its left
+    tokens += [step.token_id for _ in range(19) for step in batch.step() if step.row_id == 1]
     assert tokens == expected
 
 

@@ -42,6 +42,10 @@ def test_a_token_of_probability_zero_is_never_drawn(uniform: float) -> None:
     assert draw(logits_of(0.0, 1.0, 0.0), [uniform]).tolist() == [1]
 
 
+def test_a_large_vocabulary_is_summed_without_drift() -> None:
+    assert draw(torch.zeros(1, 150_000), [100_000.5 / 150_000]).tolist() == [100_000]
+
+
 def test_each_row_is_drawn_at_its_own_point() -> None:
     assert draw(logits_of(0.5, 0.3, 0.2).expand(3, 3), [0.9, 0.1, 0.6]).tolist() == [2, 0, 1]
 
