@@ -115,3 +115,16 @@ def test_on_token_may_stop_the_sampling(gpt2: Any) -> None:
 def test_a_seed_is_needed_for_every_prompt(gpt2: Any) -> None:
     with pytest.raises(ValueError, match="2 prompts and 1 seeds"):
         sample(gpt2, [[5], [6]], DecodingParameters(), seeds=[1])
+
+
+def test_prompts_of_like_length_are_read_together() -> None:
+    model = make_model("gpt2")
+    shapes: list[tuple[int, ...]] = []
+
+    def note_shape(_: Any, __: Any, inputs: dict[str, torch.Tensor]) -> None:
+        shapes.append(tuple(inputs["input_ids"].shape))
+
+    model.register_forward_pre_hook(note_shape, with_kwargs=True)
+    prompts = [[5] * length for length in (3, 60, 2, 50)]
+    sample(model, prompts, DecodingParameters(max_new_tokens=1), max_rows=2)
+    assert shapes == [(2, 60), (2, 3)]
