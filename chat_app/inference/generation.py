@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from chat_app.inference.detokenise import Detokeniser
@@ -41,7 +41,7 @@ class Generation:
 
     # For readers
 
-    async def events(self) -> AsyncIterator[GenerationEvent]:
+    async def events(self) -> AsyncGenerator[GenerationEvent, None]:
         """Yield the answer as it grows, the latest state each time, up to its whole text.
 
         A reader that goes away before the end cancels the answer. Raises GenerationFailed.

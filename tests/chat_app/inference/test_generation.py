@@ -51,7 +51,7 @@ def test_a_reader_that_goes_away_cancels_the_answer(start_engine: StartEngine, v
         generation = engine.submit(request(max_new_tokens=100))
         events = generation.events()
         await anext(events)
-        await events.aclose()  # type: ignore[attr-defined]
+        await events.aclose()
         return await generation.result()
 
     finished = asyncio.run(leave_early())
