@@ -109,6 +109,7 @@ def _environment(extra: Mapping[str, str], order: JobOrder, text: str) -> dict[s
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",  # models write any character, and the log takes it in any locale
         **({"OMP_NUM_THREADS": str(order.threads)} if order.threads else {}),
         **extra,
         ORDER_VARIABLE: text,

@@ -307,6 +307,16 @@ def test_a_number_that_is_none_is_left_out_with_a_warning(jobs: Jobs) -> None:
     )
 
 
+def test_whatever_a_model_wrote_is_stored(jobs: Jobs) -> None:
+    job_id = request(jobs)
+    odd = NewEvent("sample", "a\x00b\ufffd你", {"prompt": [{"role": "user", "content": "\x00"}]})
+
+    jobs.record(claim(jobs), Report(events=(odd,)))
+
+    event = jobs.events(job_id)[0]
+    assert (event.text, event.data["prompt"][0]["content"]) == ("a\ufffdb\ufffd你", "\x00")
+
+
 def run_together(act: Callable[[], None], count: int) -> None:
     threads = [threading.Thread(target=act) for _ in range(count)]
     for thread in threads:
