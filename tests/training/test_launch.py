@@ -60,9 +60,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_job_that_hears_is_stopped_within_its_grace(
-    launcher: LocalLauncher, order: JobOrder, sqlite_database: Database
-) -> None:
+def test_a_job_that_hears_is_stopped_within_its_grace(order: JobOrder, sqlite_database: Database) -> None:
+    launcher = LocalLauncher(module=MODULE, grace_seconds=20)
     process = start(launcher, order, Jobs(sqlite_database), "waits")
 
     assert launcher.stop(process)
@@ -123,7 +122,7 @@ def test_a_job_dies_with_the_process_that_started_it(order: JobOrder, sqlite_dat
     parent.kill()
     parent.wait()
 
-    wait_for(lambda: alive(order) == [], seconds=5)
+    wait_for(lambda: alive(order) == [])
     assert "The parent process is gone" in (order.jobs_dir / "job-1" / "log.txt").read_text()
 
 

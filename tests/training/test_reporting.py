@@ -67,7 +67,7 @@ def test_everything_reported_is_in_the_database_at_the_end(jobs: Jobs, claimed: 
 def test_numbers_arrive_although_the_job_reports_nothing_more(jobs: Jobs, claimed: ClaimedJob) -> None:
     with DatabaseReporter(jobs, claimed, flush_seconds=0.1) as reporter:
         reporter.metrics(1, {"ppo/score": 1.5})
-        wait_for(lambda: len(jobs.metrics(claimed.job_id)) == 1, seconds=2.0)
+        wait_for(lambda: len(jobs.metrics(claimed.job_id)) == 1)
 
 
 def test_many_numbers_are_written_in_few_transactions(jobs: Jobs, claimed: ClaimedJob) -> None:

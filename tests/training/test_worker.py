@@ -227,7 +227,7 @@ def test_a_job_whose_lease_was_taken_ends_itself(
     with sqlite_database.write() as session:
         session.get_one(Job, job_id).fencing_token += 1
 
-    wait_for(lambda: not psutil.pid_exists(pid_of(settings.jobs_dir / "job-1") or 0), seconds=5)
+    wait_for(lambda: not psutil.pid_exists(pid_of(settings.jobs_dir / "job-1") or 0))
 
     assert Jobs(sqlite_database).get(job_id).state == "running"
 
@@ -264,7 +264,7 @@ def test_kill_9_of_the_worker_ends_its_job_and_the_next_worker_goes_on_at_once(
     worker.kill()
     worker.wait()
 
-    wait_for(lambda: not psutil.pid_exists(first), seconds=5)
+    wait_for(lambda: not psutil.pid_exists(first))
     running.start(make_worker(database, settings))
     wait_for(lambda: pid_of(settings.jobs_dir / "job-1", attempt=2))
     info = Jobs(database).get(job_id)
@@ -383,4 +383,4 @@ def test_a_starting_worker_removes_what_a_crash_left_of_a_model(
     lost.mkdir(parents=True)
 
     running.start(make_worker(sqlite_database, settings))
-    wait_for(lambda: not lost.exists(), seconds=5)
+    wait_for(lambda: not lost.exists())
