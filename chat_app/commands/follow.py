@@ -9,6 +9,7 @@ from chat_app.services.retraining import RetrainingService
 from training.jobs import JobInfo, MetricPoint
 
 POLL_SECONDS = 1.0
+CURVES = ("reward/loss", "reward/accuracy", "ppo/score", "ppo/kl", "ppo/entropy", "ppo/length")
 
 
 def follow(service: RetrainingService, person: Person, job_id: int) -> JobInfo:
@@ -19,10 +20,11 @@ def follow(service: RetrainingService, person: Person, job_id: int) -> JobInfo:
         view = service.follow(person, job_id, since_metric, since_event)
         for event in view.events:
             if event.kind != "sample":
-                typer.echo(f"  {event.text}")
-        line = progress_line(view.job, view.metrics)
-        if line != said:
-            typer.echo(line)
+                typer.echo(f"       {event.text}")
+        line = f"[{view.job.progress:4.0%}] {view.job.phase or view.job.state}"
+        values = curve_values(view.metrics)
+        if line != said or values:
+            typer.echo(f"{line}  {values}".rstrip())
             said = line
         since_metric = max([since_metric, *(point.id for point in view.metrics)])
         since_event = max([since_event, *(event.id for event in view.events)])
@@ -32,11 +34,10 @@ def follow(service: RetrainingService, person: Person, job_id: int) -> JobInfo:
         time.sleep(POLL_SECONDS)
 
 
-def progress_line(job: JobInfo, metrics: list[MetricPoint]) -> str:
-    """The phase, how far the job is, and the newest value of each curve that moved."""
-    newest = {point.name: point for point in metrics}
-    values = "  ".join(f"{name} {point.value:.3g}" for name, point in sorted(newest.items())[:6])
-    return f"[{job.progress:4.0%}] {job.phase or job.state}  {values}".rstrip()
+def curve_values(metrics: list[MetricPoint]) -> str:
+    """The newest value of each curve that tells most."""
+    newest = {point.name: point.value for point in metrics}
+    return "  ".join(f"{name} {newest[name]:.3g}" for name in CURVES if name in newest)
 
 
 def result_line(job: JobInfo) -> str:

@@ -87,7 +87,7 @@ class RetrainingService:
             settings=self._resolved(preset, overrides),
             snapshots_dir=self._settings.snapshots_dir,
             requested_by_id=person.id,
-            reason=f"asked for by {person.name}",
+            reason=f"by {person.name}",
         )
 
     def follow(self, person: Person, job_id: int, since_metric: int = 0, since_event: int = 0) -> JobView:
