@@ -59,7 +59,11 @@ class ModelsHandlers:
             return self._told(notice_text(error, self._words), is_error=True)
         may_serve = self._services.you.may("serve versions")
         lines = version_lines(versions, self._words, may_serve=may_serve)
-        return {self._versions: render("versions", lines=lines, words=self._words)}
+        return {
+            self._versions: render(
+                "versions", lines=lines, has_votes=any(line.votes for line in lines), words=self._words
+            )
+        }
 
     async def roll_back(self) -> Updates:
         """Serve the version that was served before."""

@@ -64,7 +64,13 @@ def rapport_theme() -> gr.themes.Base:
     colours = {name: light for name, (light, _) in _COLOURS.items()}
     colours |= {f"{name}_dark": dark for name, (_, dark) in _COLOURS.items()}
     theme = gr.themes.Base(font=list(_FONTS), font_mono=list(_MONOSPACE), radius_size="lg", text_size="md")
-    return theme.set(**colours, block_shadow="none", button_primary_shadow="none", input_shadow="none")
+    return theme.set(
+        **colours,
+        button_border_width="1px",
+        block_shadow="none",
+        button_primary_shadow="none",
+        input_shadow="none",
+    )
 
 
 def stylesheet() -> str:

@@ -87,7 +87,7 @@ class TrainHandlers:
             job_id = await asyncio.to_thread(self._services.retraining.start, self._services.you, preset)
         except Exception as error:
             return self._told(notice_text(error, self._words), is_error=True)
-        return await self._drawn(job_id, Seen()) | self._told(self._words.train.started.format(job=job_id))
+        return await self._drawn(job_id, Seen()) | self._told("")
 
     async def cancel(self, job_id: float | None, event: gr.EventData) -> Updates:
         """Ask the job to end."""

@@ -68,9 +68,9 @@ def _pane(title: str, text: str, status: str) -> Pane:
 
 def thanks_text(receipt: VoteReceipt, words: Words) -> str:
     """Thank, tell what was stored, which versions wrote A and B, and with which answer it goes on."""
-    letters = ("A", "B")
     wrote = [
-        f"{letter}: {name}." for letter, name in zip(letters, receipt.version_names, strict=False) if name
+        words.compare.wrote.format(letter=letter, version=name)
+        for letter, name in zip("AB", receipt.version_names, strict=False)
     ]
     parts = [words.compare.thanks, words.compare.verdicts[receipt.verdict], *wrote]
     if receipt.thread is not None and not receipt.is_branch_kept:

@@ -136,7 +136,10 @@ def _steps(job: JobInfo, words: Words) -> tuple[Step, ...]:
     if job.state == "succeeded":
         reached = len(STEPS)
     here = {"running": "current", "failed": "failed", "cancelled": "failed"}.get(job.state, "coming")
-    states = ["done" if i < max(reached, 1) else here if i == max(reached, 1) else "coming" for i in range(5)]
+    current = max(reached, 1)  # a job exists only with its votes frozen
+    states = ["done" if i < current else here if i == current else "coming" for i in range(len(STEPS))]
+    if job.state == "succeeded" and not job.result.get("is_promoted"):
+        states[-1] = "skipped"
     return tuple(Step(words.train.phases[name], state) for name, state in zip(STEPS, states, strict=True))
 
 
@@ -166,6 +169,8 @@ def _note(job: JobInfo, words: Words) -> str:
         return words.train.cancelling
     if job.state == "queued":
         return words.train.waiting_for_worker
+    if job.is_active and job.phase == "loading":
+        return words.train.loading
     if job.is_active and job.attempt > 1:
         return words.train.attempt.format(attempt=job.attempt, of=job.max_attempts)
     return ""

@@ -90,7 +90,7 @@ def _measures(report: Mapping[str, Any], words: Words) -> tuple[Tile, ...]:
     numbers: dict[str, tuple[Any, ...]] = {
         "win_rate": (report.get("win_rate"),),
         "interval": tuple(report.get("interval") or (None,)),
-        "judge_accuracy": (judges.get("share"),),
+        "judge_accuracy": (judges.get("share") if judges.get("rankings") else None,),
         "prompts": (report.get("prompts"),),
         "kl": (limits.get("kl"),),
         "length": (limits.get("length"), limits.get("serving_length")),
@@ -111,7 +111,7 @@ def _numbers_text(name: str, values: tuple[Any, ...]) -> str:
 
 
 def gate_samples(version: VersionInfo) -> list[SampleCard]:
-    """Put the answers of the serving version and of the candidate to the first prompts of the gate together."""
+    """Put what the serving version and the candidate answered to the gate's first prompts side by side."""
     return [
         SampleCard(
             prompt="\n".join(str(message.get("content", "")) for message in sample.get("prompt", ())),
@@ -149,7 +149,7 @@ def _line(version: VersionInfo, names: Mapping[int, str], words: Words, may_serv
         name=version.name,
         kind=words.models.kinds[version.kind],
         state=version.state,
-        state_label=words.models.states[version.state],
+        state_label="" if version.kind == "reward" else words.models.states[version.state],
         is_serving=version.is_serving,
         lineage=_lineage(version, names, words),
         job_id=version.job_id,

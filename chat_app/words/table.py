@@ -106,8 +106,6 @@ class TrainWords:
     preset: str
     presets: Mapping[str, tuple[str, str]]
     retrain: str
-    starting: str
-    started: str
     cannot_too_few: str
     cannot_active: str
     can_start: str
@@ -115,6 +113,7 @@ class TrainWords:
     states: Mapping[str, str]
     phases: Mapping[str, str]
     waiting_for_worker: str
+    loading: str
     attempt: str
     elapsed: str
     remaining: str
