@@ -145,7 +145,7 @@ def _fit_vocabulary(path: str, model: PreTrainedModel, chat_format: ChatFormat) 
     rows = model.get_input_embeddings().weight.shape[0]
     if chat_format.vocab_size <= rows:
         return
-    if chat_format.vocab_size - rows > 1 or chat_format.pad_token_id != rows:
+    if chat_format.pad_token_id != rows:
         raise ModelFolderError(
             f"The tokenizer of {path} has {chat_format.vocab_size:,} tokens and the model {rows:,} "
             "embeddings: they do not belong together. Put the model's own tokenizer into the folder."

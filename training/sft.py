@@ -126,9 +126,8 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
     saved_at, running_loss = clock.progress.seconds, 0.0
     model.train()
     while not clock.is_over:
-        torch.manual_seed(
-            settings.seed + clock.progress.step
-        )  # dropout of a resumed run as of an unbroken one
+        # A resumed run must meet the dropout that an unbroken one would.
+        torch.manual_seed(settings.seed + clock.progress.step)
         batch = batches.batch(clock.progress.step)
         with numerics.autocast():
             loss = loss_of(model, batch.to(numerics.device), settings.auxiliary_weight)

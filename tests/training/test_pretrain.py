@@ -39,7 +39,7 @@ def test_the_held_out_loss_falls_and_the_folder_loads(data_dir: Path, tmp_path: 
     result = pretrain(settings(data_dir, tmp_path, 60), lines.append)
     assert result.steps == 60
     assert result.tokens == 60 * 8 * 32
-    assert result.heldout_loss["animals.jsonl"] < 2.0  # chance is ln 300 = 5.7
+    assert result.heldout_loss["animals.jsonl"] < 1.0  # chance is 5.7, the same eight rows for ever 1.6
     loaded = load_language_model(result.model_dir)
     assert loaded.context_length == 32
     assert loaded.model.generation_config.eos_token_id == loaded.chat_format.end_token_id
