@@ -1,6 +1,5 @@
 """The command line: `rapport <command>`; errors are one clear paragraph and a fitting exit code."""
 
-import logging
 import sys
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from chat_app.commands import (
     worker,
 )
 from chat_app.commands.failures import explain
+from chat_app.commands.logs import set_up_logging
 
 app = typer.Typer(
     name="rapport",
@@ -47,12 +47,7 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Log more, and show tracebacks.")] = False,
 ) -> None:
     """Set up logging."""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for name in ("httpx", "httpcore", "filelock", "asyncio", "urllib3", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    set_up_logging(debug=debug)
 
 
 def main() -> None:

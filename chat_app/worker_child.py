@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 import sys
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from chat_app.settings import PREFIX, Settings
 
@@ -26,9 +26,16 @@ class WorkerChild:
             **{name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)},
             **settings.environment(),
         }
+        self._lock = Lock()  # a stop never meets a child that is just being started anew
         self._stopping = Event()
         self._thread = Thread(target=self._keep_alive, name="worker-child", daemon=True)
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the child, which must have been started."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start the child and the thread that watches it."""
@@ -37,18 +44,19 @@ class WorkerChild:
 
     def stop(self) -> None:
         """End the child; a job of its goes back to the queue."""
-        self._stopping.set()
-        process = self._process
+        with self._lock:
+            self._stopping.set()
+            process = self._process
         if process is None:
             return
-        assert process.stdin is not None
-        process.stdin.close()
+        _close_input(process)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             logger.warning("The training worker did not end within %.0f s and is killed.", STOP_SECONDS)
             process.kill()
             process.wait()
+        self._thread.join()
 
     def _launch(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "chat_app.cli", "worker", "--until-stdin-closes"]
@@ -59,7 +67,16 @@ class WorkerChild:
             code = self._process.wait()
             if self._stopping.is_set():
                 return
-            logger.error("The training worker ended with code %d; it starts again in 5 s.", code)
+            logger.error("The training worker ended with code %d; it starts again.", code)
             if self._stopping.wait(RESTART_SECONDS):
                 return
-            self._process = self._launch()
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                _close_input(self._process)
+                self._process = self._launch()
+
+
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
