@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -66,5 +67,7 @@ def load_policy(versions: Versions, version_id: int, *, device: str = "cpu") -> 
     if record.anchor_id is None:
         return load_language_model(version.path, device=device)
     anchor = load_policy(versions, record.anchor_id, device=device)
-    merged = PeftModel.from_pretrained(anchor.model, version.path).merge_and_unload()
+    with warnings.catch_warnings():  # PEFT 0.21 reads a name that transformers 5.23 has given up
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        merged = PeftModel.from_pretrained(anchor.model, version.path).merge_and_unload()
     return LoadedModel(merged.eval(), anchor.chat_format, version.path)
