@@ -25,16 +25,15 @@ def build_models(services: Services, words: Words) -> gr.Blocks:
         with gr.Column(elem_id="r-content", elem_classes="r-page"):
             heading = render("heading", title=words.models.title, intro=words.models.intro)
             gr.HTML(heading, apply_default_css=False, js_on_load=None)
-            notice = gr.HTML("", apply_default_css=False, js_on_load=None)
-            panel = promotion_panel(words, notice)
+            panel = promotion_panel(words)
             versions = gr.HTML("", apply_default_css=False, js_on_load=click_script("promote", "force"))
             may_serve = services.you.may("serve versions")
             with gr.Row(elem_classes="r-buttons"):
                 back = gr.Button(words.models.roll_back, elem_id="r-roll-back", scale=0, visible=may_serve)
-        handlers = ModelsHandlers(services, words, versions, notice)
-        on_load(page, handlers.open, [versions, notice])
+        handlers = ModelsHandlers(services, words, versions, panel.notice)
+        on_load(page, handlers.open, [versions, panel.notice])
         PromotionHandlers(services, words, panel, handlers.redraw).connect(versions, [versions])
-        on(back.click, handlers.roll_back, [], [versions, notice])
+        on(back.click, handlers.roll_back, [], [versions, panel.notice])
     return page
 
 

@@ -34,8 +34,8 @@
 
   const showLocalTimes = () => {
     for (const time of document.querySelectorAll("time[datetime]")) {
-      const local = new Date(time.dateTime).toLocaleString(document.documentElement.lang,
-        { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+      const parts = "clock" in time.dataset ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" };
+      const local = new Date(time.dateTime).toLocaleString(document.documentElement.lang, parts);
       if (time.textContent !== local) time.textContent = local;
     }
   };

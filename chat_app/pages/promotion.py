@@ -37,8 +37,8 @@ class PromotionPanel:
         return [self.group, self.text, self.reason, self.version, self.notice]
 
 
-def promotion_panel(words: Words, notice: Any) -> PromotionPanel:
-    """Lay the panel out, hidden."""
+def promotion_panel(words: Words) -> PromotionPanel:
+    """Lay the panel out, hidden, with its notice below."""
     with gr.Column(visible=False, elem_id="r-promotion") as group:
         text = gr.HTML("", apply_default_css=False, js_on_load=None)
         reason = gr.Textbox(
@@ -53,6 +53,7 @@ def promotion_panel(words: Words, notice: Any) -> PromotionPanel:
         with gr.Row(elem_classes="r-buttons"):
             confirm = gr.Button(words.models.confirm, variant="primary", elem_id="r-confirm", scale=0)
             cancel = gr.Button(words.models.cancel, elem_id="r-leave", scale=0)
+    notice = gr.HTML("", apply_default_css=False, js_on_load=None)
     version = gr.Number(visible=False, precision=0)
     return PromotionPanel(group, text, reason, confirm, cancel, version, notice)
 

@@ -25,7 +25,7 @@ def build_train(services: Services, words: Words) -> gr.Blocks:
             notice = _markup("")
             progress = _markup("", "cancel")
             verdict = _markup("", "promote", "force")
-            panel = promotion_panel(words, notice)
+            panel = promotion_panel(words)
             view = TrainView(
                 status=status,
                 notice=notice,
@@ -45,7 +45,7 @@ def build_train(services: Services, words: Words) -> gr.Blocks:
         on(view.timer.tick, handlers.tick, [view.job, view.seen], outputs)
         on(start.click, handlers.start, [preset], outputs)
         on(progress.cancel, handlers.cancel, [view.job], outputs)
-        PromotionHandlers(services, words, panel, handlers.redraw).connect(verdict, outputs[:1] + outputs[2:])
+        PromotionHandlers(services, words, panel, handlers.redraw).connect(verdict, outputs)
     return page
 
 

@@ -36,4 +36,4 @@ def vote(page: Page, label: str) -> None:
     """Press a vote button and wait for the thanks."""
     page.get_by_role("button", name=label, exact=True).click()
     expect(page.locator(".r-pair")).to_have_count(0)
-    expect(page.locator(".r-info")).to_contain_text("your vote is stored")
+    expect(page.locator(".r-notice.r-info")).to_contain_text("your vote is stored")

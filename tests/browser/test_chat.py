@@ -68,10 +68,10 @@ def test_a_message_that_is_too_long_stays_in_the_composer(
     page = open_page(rapport, "/en/chat/")
     text = "long " * 1000
     send(page, text)
-    expect(page.locator(".r-error")).to_contain_text("the limit is 4,000")
+    expect(page.locator(".r-notice.r-error")).to_contain_text("the limit is 4,000")
     expect(page.locator(MESSAGE)).to_have_value(text)
     send(page, "   ")
-    expect(page.locator(".r-error")).to_contain_text("The message is empty")
+    expect(page.locator(".r-notice.r-error")).to_contain_text("The message is empty")
 
 
 def test_markup_and_templates_in_a_message_are_text(rapport: RapportProcess, open_page: OpenPage) -> None:
@@ -101,7 +101,7 @@ def test_conversations_are_renamed_and_deleted(rapport: RapportProcess, open_pag
 
 def test_a_conversation_that_is_not_there_is_told(rapport: RapportProcess, open_page: OpenPage) -> None:
     page = open_page(rapport, "/en/chat/?c=99999")
-    expect(page.locator(".r-error")).to_contain_text("There is no conversation 99999")
+    expect(page.locator(".r-notice.r-error")).to_contain_text("There is no conversation 99999")
     expect(page.locator(".r-empty")).to_be_visible()
 
 

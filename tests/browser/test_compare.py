@@ -16,8 +16,8 @@ def test_a_double_click_is_one_vote(rapport: RapportProcess, open_page: OpenPage
     [(before,)] = rapport.rows("select count(*) from preference")
     ask_pair(page, "Once, please.")
     page.get_by_role("button", name="B is better").dblclick()
-    expect(page.locator(".r-info")).to_contain_text("You preferred B.")
-    expect(page.locator(".r-info")).to_contain_text("A was written by")
+    expect(page.locator(".r-notice.r-info")).to_contain_text("You preferred B.")
+    expect(page.locator(".r-notice.r-info")).to_contain_text("A was written by")
     page.wait_for_timeout(500)
     assert rapport.rows("select count(*) from preference") == [(before + 1,)]
     [(ranks, seconds)] = rapport.rows("select ranks, seconds from preference order by id desc limit 1")
@@ -47,7 +47,7 @@ def test_two_answers_wait_for_the_vote_across_a_reload(rapport: RapportProcess, 
     assert page.locator(".r-pane .r-bubble").first.inner_text() == left
     expect(page.locator("#r-compare input")).to_be_checked()  # the switch is remembered
     send(page, "Not yet chosen")
-    expect(page.locator(".r-error")).to_contain_text("Two answers wait for your choice")
+    expect(page.locator(".r-notice.r-error")).to_contain_text("Two answers wait for your choice")
     expect(page.locator(MESSAGE)).to_have_value("Not yet chosen")
     vote(page, "Equally good")
 
@@ -60,7 +60,7 @@ def test_no_vote_before_both_answers_are_finished(slow_rapport: RapportProcess, 
     expect(page.locator(".r-vote")).to_have_count(4)
     expect(page.locator(VOTE)).to_have_count(0)
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".r-info")).to_contain_text("nothing to vote on")
+    expect(page.locator(".r-notice.r-info")).to_contain_text("nothing to vote on")
     expect(page.locator(".r-note")).to_contain_text("This message has no answer yet")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(".r-model .r-caption").last).to_contain_text("answered by")

@@ -42,13 +42,14 @@ def test_five_votes_become_a_version_that_answers(rapport: RapportProcess, open_
 
     page.get_by_role("button", name="Promote anyway").click()
     page.get_by_role("button", name="Promote", exact=True).click()
-    expect(page.locator(".r-error")).to_contain_text("needs a reason")
+    expect(page.locator(".r-notice.r-error")).to_contain_text("needs a reason")
     page.get_by_label("Your reason").fill("I read its answers and like them.")
     page.get_by_role("button", name="Promote", exact=True).click()
-    expect(page.locator(".r-info")).to_contain_text("policy-3 answers now")
+    expect(page.locator(".r-notice.r-info")).to_contain_text("policy-3 answers now")
     assert rapport.rows("select name from model_version where state = 'serving'") == [("policy-3",)]
-    [(detail,)] = rapport.rows("select detail from audit_event where action like '%promote%'")
-    assert "I read its answers and like them." in detail
+    assert rapport.rows(
+        "select count(*) from audit_event where action like '%promote%' and detail like ?", "%like them%"
+    ) == [(1,)]
 
     page.get_by_role("link", name="Chat").click()
     compare(page, False)
@@ -59,5 +60,5 @@ def test_five_votes_become_a_version_that_answers(rapport: RapportProcess, open_
     page.get_by_role("link", name="Models").click()
     expect(page.locator("tr.r-current")).to_contain_text("policy-3")
     page.get_by_role("button", name="Roll back").click()
-    expect(page.locator(".r-info")).to_contain_text("sft answers now")
+    expect(page.locator(".r-notice.r-info")).to_contain_text("sft answers now")
     expect(page.locator("tr.r-current")).to_contain_text("sft")
