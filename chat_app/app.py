@@ -11,10 +11,11 @@ from chat_app import __version__
 from chat_app.api import chat, comparisons, health, retrainings, versions
 from chat_app.api.errors import install_error_handlers
 from chat_app.body_limit import BodyLimit
-from chat_app.container import Container, assemble, open_records
+from chat_app.container import Container, assemble
 from chat_app.errors import StartFailed
 from chat_app.inference.errors import VersionUnavailable
 from chat_app.pages import mount_pages
+from chat_app.records import open_records
 from chat_app.security import SingleUserGuard, check_bind
 from chat_app.settings import Settings
 from chat_app.worker_child import WorkerChild
@@ -83,10 +84,12 @@ class Runtime:
 
     def stop(self) -> None:
         """Stop all parts; running answers were stored before."""
+        if self._worker is not None:
+            self._worker.ask_to_stop()
         self._container.watcher.stop()
+        self._container.engine.stop()
         if self._worker is not None:
             self._worker.stop()
-        self._container.engine.stop()
         self._container.database.dispose()
 
 

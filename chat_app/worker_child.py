@@ -42,14 +42,19 @@ class WorkerChild:
         self._process = self._launch()
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the child; a job of its goes back to the queue."""
+    def ask_to_stop(self) -> None:
+        """Let the child begin to end, while other things end too."""
         with self._lock:
             self._stopping.set()
-            process = self._process
+            if self._process is not None:
+                _close_input(self._process)
+
+    def stop(self) -> None:
+        """End the child; a job of its goes back to the queue."""
+        self.ask_to_stop()
+        process = self._process
         if process is None:
             return
-        _close_input(process)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

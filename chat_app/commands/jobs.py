@@ -58,7 +58,7 @@ def moment(time: datetime) -> str:
 
 
 def _service() -> tuple[Any, Any]:
-    from chat_app.container import open_records
+    from chat_app.records import open_records
     from chat_app.services.retraining import RetrainingService
 
     settings = load_settings()

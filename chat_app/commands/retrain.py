@@ -26,7 +26,7 @@ def retrain(
     ] = False,
 ) -> None:
     """Retrain on the votes so far: reward model, PPO, gate, and promotion if it passes."""
-    from chat_app.container import open_records
+    from chat_app.records import open_records
     from chat_app.services.retraining import RetrainingService
 
     settings = load_settings()

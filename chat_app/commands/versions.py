@@ -48,7 +48,7 @@ def roll_back() -> None:
 
 
 def _service() -> tuple[Any, Any]:
-    from chat_app.container import open_records
+    from chat_app.records import open_records
     from chat_app.services.versions import VersionService
 
     records = open_records(load_settings())

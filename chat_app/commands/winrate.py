@@ -29,7 +29,7 @@ def winrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure on fresh prompts how often version A is liked better than version B; ties count one half."""
-    from chat_app.container import open_records
+    from chat_app.records import open_records
     from feedback.prompts import prompts_of_part
     from training.generation import DecodingParameters
     from training.labellers import load_labeller

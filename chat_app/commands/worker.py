@@ -24,7 +24,7 @@ def worker(
         _check(sign)
         return
     from chat_app.commands.data_folder import prepare_data_dir
-    from chat_app.container import open_records
+    from chat_app.records import open_records
     from training.worker import Worker
 
     prepare_data_dir(settings)

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from chat_app.app import create_app
-from chat_app.container import Container, Services, assemble, open_records
+from chat_app.container import Container, Services, assemble
+from chat_app.records import open_records
 from chat_app.serving import AnnouncedServer
 from chat_app.settings import Settings
 from tests.tiny_model import make_tiny_model

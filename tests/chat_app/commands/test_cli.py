@@ -11,7 +11,7 @@ import pytest
 
 from chat_app import __version__
 from chat_app.cli import main
-from chat_app.container import open_records
+from chat_app.records import open_records
 from chat_app.services.versions import VersionService
 from chat_app.settings import load_settings
 from tests.chat_app.conftest import RunningServer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from chat_app.container import Container, Services
+from chat_app.container import Container, Services, assemble
 from chat_app.errors import (
     Busy,
     Conflict,
@@ -17,6 +17,7 @@ from chat_app.errors import (
     PromptDoesNotFit,
     StillAnswering,
 )
+from chat_app.records import open_records
 from chat_app.services.chat import ChatEvent
 from chat_app.services.person import Person
 from chat_app.services.thread import Thread
@@ -292,8 +293,6 @@ class TestWithAShortQueue:
         )
 
     def test_a_full_queue_says_when_to_come_back_and_keeps_the_message(self, settings: Settings) -> None:
-        from chat_app.container import assemble, open_records
-
         container = assemble(open_records(settings))
         container.engine.serve_version(container.records.registry.serving().id)
         services = container.services

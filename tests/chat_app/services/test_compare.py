@@ -8,8 +8,9 @@ import torch
 from sqlalchemy import func, select
 
 import chat_app.container
-from chat_app.container import Container, Services, open_records
+from chat_app.container import Container, Services
 from chat_app.errors import InvalidInput, NotFound, PairFailed, VoteWaits
+from chat_app.records import open_records
 from chat_app.services.compare import Choice, answer_for
 from chat_app.services.pair import PairEvent
 from chat_app.services.person import Person
