@@ -133,6 +133,7 @@ def test_a_waiting_answer_can_be_cancelled(start_engine: StartEngine, versions: 
     finished = waiting.wait(1)
     assert (finished.finish_reason, finished.text, finished.token_ids) == ("stopped", "", ())
     assert finished.first_token_seconds is None
+    assert engine.stats().queue_length == 0
     assert running.wait(10).finish_reason == "length"
 
 

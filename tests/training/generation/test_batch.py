@@ -207,16 +207,18 @@ def test_what_a_broken_row_left_behind_is_erased_before_its_columns_are_used_aga
     prompts: list[list[int]],
 ) -> None:
     model = make_model("gpt2")
-    short = DecodingParameters(max_new_tokens=20, temperature=0)
-    expected = generate(model, prompts[0], short)
+    short = DecodingParameters(max_new_tokens=10, temperature=0)
+    expected = generate(model, prompts[3], short)
     with torch.no_grad():
         model.transformer.wpe.weight[30] = float("nan")
     batch = new_batch(model)
-    batch.add(0, prompts[1], short, 0)  # breaks at once; the next row moves into its place
-    batch.add(1, prompts[0], short, 0)
-    tokens = [step.token_id for step in batch.step() if step.row_id == 1]
-    batch.add(2, prompts[3], short, 0)  # longer than row 1, so row 1 gets empty columns on its left
-    tokens += [step.token_id for _ in range(19) for step in batch.step() if step.row_id == 1]
+    batch.add(0, prompts[0], GREEDY, 0)
+    batch.add(1, prompts[1], GREEDY, 0)  # breaks at once, and leaves 90 columns of the second place behind
+    assert [step.row_id for step in batch.step() if step.error] == [1]
+    batch.add(2, prompts[3], short, 0)  # 17 tokens, on the second place
+    tokens = [step.token_id for step in batch.step() if step.row_id == 2]
+    batch.add(3, [7] * 28, GREEDY, 0)  # longer, so the second place gets empty columns on its left
+    tokens += [step.token_id for _ in range(9) for step in batch.step() if step.row_id == 2]
     assert tokens == expected
 
 
