@@ -1,0 +1,49 @@
+"""What the browser sends with a click is checked before anything is done with it."""
+
+import pytest
+
+from chat_app.errors import InvalidInput
+from chat_app.pages.page_events import event_id, event_text, event_vote, whole
+
+VOTE = {"comparison": "12", "choice": "left", "key": "abc", "seconds": 3.5}
+
+
+def test_a_click_on_a_vote_button_is_read() -> None:
+    click = event_vote(VOTE)
+    assert (click.comparison_id, click.choice, click.key, click.seconds) == (12, "left", "abc", 3.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"comparison": ""},
+        {"comparison": "1; drop table"},
+        {"choice": "best"},
+        {"choice": None},
+        {"key": ""},
+        {"key": "k" * 81},
+        {"key": 5},
+    ],
+)
+def test_a_forged_vote_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        event_vote(VOTE | change)
+
+
+@pytest.mark.parametrize("seconds", [None, -1, "3", True, float("nan"), 1e9])
+def test_impossible_seconds_are_not_kept(seconds: object) -> None:
+    assert event_vote(VOTE | {"seconds": seconds}).seconds is None
+
+
+@pytest.mark.parametrize("data", [None, [], "text", {}, {"id": "x"}, {"id": None}])
+def test_data_without_an_id_is_refused(data: object) -> None:
+    with pytest.raises(InvalidInput):
+        event_id(data)
+    with pytest.raises(InvalidInput):
+        event_text(data, "text")
+
+
+def test_a_hidden_number_is_an_id_only_when_it_is_whole() -> None:
+    assert (whole(12.0), whole(7), whole(None), whole("9"), whole(1.5)) == (12, 7, None, None, None)
+    assert whole(float("nan")) is None
+    assert whole(float("inf")) is None
