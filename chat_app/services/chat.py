@@ -257,11 +257,12 @@ def _store_answer(session: Session, question: Question, finished: FinishedGenera
     )
     session.add(message)
     session.flush()
+    session.refresh(message)  # as the database has it: it takes no NUL characters
     conversation = session.get_one(Conversation, question.conversation_id)
     conversation.leaf_id, conversation.updated_at = message.id, utc_now()
     return ChatEvent(
         "stopped" if is_stopped else "done",
-        text=finished.text,
+        text=message.content,
         message_id=message.id,
         version_name=session.get_one(ModelVersion, finished.version_id).name,
         dropped_messages=finished.dropped_messages,
