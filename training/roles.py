@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Roles:
         self.fingerprint = fingerprint(anchor)
         self.heads = nn.ModuleDict()
         self._peft: Any = None
+        self._layers: list[LoraLayer] = []
         self._has_plain_head = _has_plain_head(self.language_model, anchor.chat_format.end_token_id)
 
     def __enter__(self) -> Roles:
@@ -156,7 +157,7 @@ class Roles:
         originals: list[tuple[Any, Tensor]] = []
         try:
             with torch.no_grad():
-                for layer in self._layers() if role is not None else ():
+                for layer in self._layers if role is not None else ():
                     base = layer.get_base_layer()
                     originals.append((base, base.weight.data))
                     base.weight.data = base.weight.data + layer.get_delta_weight(role)
@@ -196,7 +197,7 @@ class Roles:
         """Take every adapter out of the model again."""
         if self._peft is not None:
             self._peft.unload()
-            self._peft = None
+            self._peft, self._layers = None, []
 
     def _check_backbone(self, folder: Path) -> None:
         written = json.loads((folder / BACKBONE_FILE).read_text(encoding="utf-8"))["fingerprint"]
@@ -213,6 +214,7 @@ class Roles:
                 self._peft = get_peft_model(self.language_model, config, adapter_name=role)
         else:
             self._peft.add_adapter(role, config)
+        self._layers = [module for module in self.language_model.modules() if isinstance(module, LoraLayer)]
         self._switch(None)
 
     def _attach_head(self, role: str) -> None:
@@ -221,11 +223,8 @@ class Roles:
         nn.init.normal_(head.weight, std=(width + 1) ** -0.5)  # Huang et al. 2024, detail 11
         self.heads[role] = head.to(self.device)
 
-    def _layers(self) -> Sequence[LoraLayer]:
-        return [module for module in self.language_model.modules() if isinstance(module, LoraLayer)]
-
     def _switch(self, role: str | None) -> None:
-        for layer in self._layers():
+        for layer in self._layers:
             layer.enable_adapters(role is not None)
             if role is not None:
                 layer.set_adapter(role)

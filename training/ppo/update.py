@@ -79,7 +79,8 @@ class Learner:
             self._value_gradient(rollouts, rows, numbers)
             self._clip(self.value, "value_gradient_norm", numbers, plan)
             self.optimizer.step()
-        return {name: sum(values) / len(values) for name, values in numbers.items()}
+        means = {name: sum(values) / len(values) for name, values in numbers.items()}
+        return {**means, "learning_rate": plan.policy_learning_rate}
 
     def _policy_gradient(
         self, rollouts: Rollouts, rows: Sequence[int], numbers: dict[str, list[float]]
