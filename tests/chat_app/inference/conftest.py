@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from chat_app.inference import GenerationRequest, InferenceEngine, InferenceSettings
+from chat_app.inference.engine import InferenceEngine
+from chat_app.inference.request import GenerationRequest
+from chat_app.inference.settings import InferenceSettings
 from tests.tiny_model import make_tiny_model
 from training.generation import DecodingParameters, sample_completions
 from training.loading import LoadedModel, load_language_model

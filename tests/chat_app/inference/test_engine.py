@@ -5,16 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from chat_app.inference import (
-    GenerationEvent,
-    GenerationFailed,
-    GenerationRequest,
-    InferenceEngine,
-    InferenceSettings,
-    PromptTooLong,
-    QueueFull,
-    VersionUnavailable,
-)
+from chat_app.inference.engine import InferenceEngine
+from chat_app.inference.errors import GenerationFailed, PromptTooLong, QueueFull, VersionUnavailable
+from chat_app.inference.request import GenerationEvent, GenerationRequest
+from chat_app.inference.settings import InferenceSettings
 from tests.chat_app.inference.conftest import StartEngine, Versions, eventually, request
 from training.generation import DecodingParameters
 from training.loading import LoadedModel

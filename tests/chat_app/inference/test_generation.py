@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from chat_app.inference import FinishedGeneration, GenerationFailed
+from chat_app.inference.errors import GenerationFailed
+from chat_app.inference.request import FinishedGeneration
 from tests.chat_app.inference.conftest import StartEngine, Versions, eventually, request
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from chat_app.inference import FinishedGeneration, GenerationFailed, VersionUnavailable
+from chat_app.inference.errors import GenerationFailed, VersionUnavailable
+from chat_app.inference.request import FinishedGeneration
 from tests.chat_app.inference.conftest import StartEngine, Versions, eventually, request
 from training.loading import LoadedModel
 

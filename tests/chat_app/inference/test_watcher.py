@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chat_app.inference import ServingWatcher
+from chat_app.inference.watcher import ServingWatcher
 from tests.chat_app.inference.conftest import StartEngine, Versions, eventually
 
 
