@@ -140,12 +140,5 @@ class PairFailed(Unavailable):
         )
 
 
-class StorageFull(ServiceError):
-    """The disk of the data folder is full."""
-
-    code = "storage_full"
-    status = 507
-
-
 class StartFailed(Exception):
     """The service cannot start; the message is one clear paragraph with the remedy."""
