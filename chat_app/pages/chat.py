@@ -61,7 +61,7 @@ def _main(words: Words, conversations: Any) -> tuple[ChatView, Any]:
             send = gr.Button(words.chat.send, variant="primary", elem_id="r-send", min_width=88, scale=0)
             stop = gr.Button(words.chat.stop, elem_id="r-stop", min_width=88, scale=0, visible=False)
         switch = gr.Checkbox(
-            label=f"{words.chat.compare_switch}: {words.chat.compare_switch_info}",
+            label=words.colon.join((words.chat.compare_switch, words.chat.compare_switch_info)),
             elem_id="r-compare",
             container=False,
             interactive=True,

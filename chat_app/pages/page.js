@@ -6,9 +6,9 @@
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-keep-search], a[data-skip]");
     if (!link) return;
-    if (link.dataset.skip) {
+    if ("skip" in link.dataset) {
       event.preventDefault();
-      find("#" + link.dataset.skip)?.querySelector("textarea, button, a, input")?.focus();
+      find("#r-message textarea, #r-content button:enabled, #r-content input")?.focus();
     } else {
       link.href = new URL(link.getAttribute("href"), location.origin).pathname + location.search;
     }

@@ -56,7 +56,8 @@ def _markup(html: str, *actions: str) -> Any:
 
 def _controls(services: Services, words: Words) -> tuple[Any, Any]:
     names = services.retraining.presets(services.you)
-    choices = [(": ".join(words.train.presets.get(name, (name,))), name) for name in names]
+    by_length = sorted(names, key=list(words.train.presets).index)
+    choices = [(words.colon.join(words.train.presets[name]), name) for name in by_length]
     with gr.Column(elem_id="r-controls"):
         preset = gr.Radio(
             choices, value=names[0], label=words.train.preset, elem_id="r-preset", interactive=True

@@ -203,6 +203,7 @@ class Words:
     errors: Mapping[str, str]
     unexpected: str
     connection: str
+    colon: str
     second: str
     minute: str
     hour: str

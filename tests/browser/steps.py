@@ -7,7 +7,8 @@ VOTE = ".r-vote:not([disabled])"
 
 
 def send(page: Page, text: str) -> None:
-    """Write a message and press Enter."""
+    """Write a message and press Enter, once the page has drawn its conversation."""
+    expect(page.locator(".r-thread")).to_be_visible()
     page.fill(MESSAGE, text)
     page.press(MESSAGE, "Enter")
 

@@ -38,7 +38,7 @@ def test_nothing_can_be_done_while_an_answer_is_written() -> None:
 
 def test_an_answer_written_in_another_tab_is_told() -> None:
     card = thread_card(thread(turn(1, "user"), is_answering=True), EN)
-    assert card.note == "This is being answered in another tab. Reload to see the answer."
+    assert card.note == "This is being answered in another tab; the answer will appear here."
 
 
 def test_an_unanswered_message_offers_to_try_again() -> None:
