@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -100,4 +101,4 @@ def bigram_count(answers: Answers) -> int:
 
 
 def _bigrams(answers: Answers) -> list[tuple[int, int]]:
-    return [pair for one in answers.completions for pair in zip(one, one[1:], strict=False)]
+    return [pair for one in answers.completions for pair in itertools.pairwise(one)]

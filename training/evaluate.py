@@ -1,7 +1,7 @@
 """The gate: is a candidate better than the version that serves, by people's taste and within limits?
 
-Three verdicts. *fail*: it breaks a limit, or is surely no better. *not enough evidence*: too few votes, judges no better than
-chance, or an interval on both sides of one half. *pass*: the rest.
+Three verdicts. *fail*: it breaks a limit, or is surely no better. *not enough evidence*: too few votes,
+judges no better than chance, or an interval on both sides of one half. *pass*: the rest.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from training.generation import DecodingParameters
 from training.judges import Judge, JudgeAccuracy, has_order, pooled_accuracy, train_judges
 from training.loading import LoadedModel
 from training.numerics import Numerics
-from training.ppo.ordinary import OrdinaryText
 from training.part_of import PartOf
+from training.ppo.ordinary import OrdinaryText
 from training.reporting import Reporter
-from training.reward.model import RewardModel, RewardRecord
+from training.reward.model import RewardModel
 from training.reward.train import NothingToLearn
 from training.roles import Roles
 from training.seeds import derive_seed, generator_for
@@ -124,7 +124,8 @@ def estimate_win_rate(
 
     differences (judges, prompts): candidate's score minus serving's. A judge agrees with a person's vote with
     probability a. If it prefers the candidate on a share w of prompts, people do on w·a + (1 − w)(1 − a)
-    = ½ + (2a − 1)(w − ½): the estimate shrinks to one half as judges get worse, and a useless judge (a = ½) proves nothing.
+    = ½ + (2a − 1)(w − ½): the estimate shrinks to one half as judges get worse, and a useless judge
+    (a = ½) proves nothing.
     The interval is a bootstrap over prompts and over judges, with a drawn from its posterior under Jeffreys' prior,
     Beta(right + ½, wrong + ½), since a small fold may happen to be judged without any error.
     """
@@ -191,7 +192,8 @@ def broken_limits(limits: Limits, settings: GateSettings) -> list[str]:
     if limits.distinct_2 < settings.min_distinct_ratio * limits.anchor_distinct_2:
         broken.append(
             f"Answers repeat each other: {limits.distinct_2:.0%} of their word pairs are different, against "
-            f"{limits.anchor_distinct_2:.0%} of the anchor's; at least {settings.min_distinct_ratio:.0%} of that is needed."
+            f"{limits.anchor_distinct_2:.0%} of the anchor's; "
+            f"at least {settings.min_distinct_ratio:.0%} of that is needed."
         )
     return broken
 

@@ -228,7 +228,7 @@ class Stages:
 
 
 def read_material(job: JobContext, database: Database) -> Material:
-    """Read the job's snapshot and the prompts that nobody voted on; raises NoSnapshot, TooFewPrompts, SnapshotCorrupt."""
+    """Read the snapshot and the prompts nobody voted on; raises NoSnapshot, TooFewPrompts, SnapshotCorrupt."""
     with database.read() as session:
         snapshot = session.get(Snapshot, job.snapshot_id) if job.snapshot_id is not None else None
         if snapshot is None:

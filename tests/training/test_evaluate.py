@@ -130,7 +130,9 @@ def test_no_judge_sees_a_prompt_of_its_own_fold(anchor: LoadedModel) -> None:
     assert sorted(record.preference_id for fold in folds for record in fold) == list(range(30))
     prompts = [{record.prompt_hash for record in fold} for fold in folds]
     assert [len(each) for each in prompts] == [4, 3, 3]
-    assert not (prompts[0] & prompts[1] or prompts[0] & prompts[2] or prompts[1] & prompts[2])
+    assert not (prompts[0] & prompts[1])
+    assert not (prompts[0] & prompts[2])
+    assert not (prompts[1] & prompts[2])
 
 
 def test_accuracy_is_pooled_over_the_folds() -> None:
@@ -155,7 +157,9 @@ def test_an_unchanged_candidate_has_no_kl_and_the_anchors_loss(anchor: LoadedMod
         assert answers == answer(roles, None, prompts, DecodingParameters(max_new_tokens=6), [3])
         assert kl_per_answer(roles, "candidate", answers, max_batch_tokens=100) == pytest.approx(0, abs=1e-5)
         text = OrdinaryText(SENTENCES, anchor.chat_format, 16, seed=0)
-        assert ordinary_loss(roles, "candidate", text, 3) == pytest.approx(ordinary_loss(roles, None, text, 3))
+        assert ordinary_loss(roles, "candidate", text, 3) == pytest.approx(
+            ordinary_loss(roles, None, text, 3)
+        )
         rows = text.rows(3)
         expected = anchor.model(rows, attention_mask=torch.ones_like(rows), labels=rows).loss  # type: ignore[operator]
         assert ordinary_loss(roles, None, text, 3) == pytest.approx(float(expected), abs=1e-4)

@@ -12,7 +12,7 @@ import torch
 from db.engine import Database
 from db.tables import Prompt
 from feedback.preference import messages_from, prompt_hash
-from tests.factories import make_comparison, make_user, make_version, make_vote
+from tests.factories import make_comparison, make_user, make_vote
 from tests.tiny_model import make_tiny_model
 from training.errors import JobCancelled
 from training.job_values import JobContext
@@ -103,7 +103,12 @@ def test_votes_become_a_candidate_with_a_verdict(
     result = run_retraining(job=make_job(), registry=registry, database=sqlite_database, reporter=reporter)
     policy, reward = registry.get(result["policy_id"]), registry.get(result["reward_id"])
     base = registry.serving()
-    assert (policy.kind, policy.start_id, policy.anchor_id, policy.reward_id) == ("policy", base.id, base.id, reward.id)
+    assert (policy.kind, policy.start_id, policy.anchor_id, policy.reward_id) == (
+        "policy",
+        base.id,
+        base.id,
+        reward.id,
+    )
     assert policy.state == "candidate"
     assert reward.kind == "reward"
     assert result["verdict"] == policy.metrics["gate"]["verdict"]
@@ -116,7 +121,9 @@ def test_votes_become_a_candidate_with_a_verdict(
 def test_a_candidate_is_loaded_merged_into_its_anchor(
     make_job: MakeJob, registry: Registry, sqlite_database: Database
 ) -> None:
-    result = run_retraining(job=make_job(), registry=registry, database=sqlite_database, reporter=SilentReporter())
+    result = run_retraining(
+        job=make_job(), registry=registry, database=sqlite_database, reporter=SilentReporter()
+    )
     base, policy = (load_policy(registry, i) for i in (registry.serving().id, result["policy_id"]))
     assert weights(base).keys() == weights(policy).keys()
     changed = [name for name, value in weights(policy).items() if not torch.equal(value, weights(base)[name])]
@@ -126,7 +133,12 @@ def test_a_candidate_is_loaded_merged_into_its_anchor(
 
 @pytest.mark.parametrize(("stop_at", "after"), [("PPO", 0.6), ("gate", 0.0)])
 def test_an_interrupted_job_goes_on_and_ends_in_the_same_weights(
-    make_job: MakeJob, registry: Registry, sqlite_database: Database, stop_at: str, after: float, tmp_path: Path
+    make_job: MakeJob,
+    registry: Registry,
+    sqlite_database: Database,
+    stop_at: str,
+    after: float,
+    tmp_path: Path,
 ) -> None:
     job = make_job()
     with pytest.raises(JobCancelled):

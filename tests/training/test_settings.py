@@ -31,11 +31,16 @@ def test_overrides_reach_one_setting_and_leave_the_others() -> None:
 
 
 def test_what_lies_above_wins() -> None:
-    assert laid_over({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "d": 4}) == {"a": {"b": 9, "c": 2}, "d": 4}
+    assert laid_over({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}, "d": 4}) == {
+        "a": {"b": 9, "c": 2},
+        "d": 4,
+    }
 
 
 def test_sizes_that_do_not_divide_are_named_with_a_remedy() -> None:
-    with pytest.raises(ValidationError, match="50 episodes do not divide into 4 equal parts. Use 48 episodes"):
+    with pytest.raises(
+        ValidationError, match=r"50 episodes do not divide into 4 equal parts\. Use 48 episodes"
+    ):
         PPOSettings(episodes=50, minibatches=4)
 
 

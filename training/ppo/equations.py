@@ -1,8 +1,8 @@
 """The mathematics of PPO with a KL penalty, as pure functions on tensors of shape (rows, time).
 
-A row is an episode; an entry belongs to one token of a completion. `completion_mask` is bool and keeps the completion's
-tokens; padding may lie on either side. Per-token losses are summed by the caller over a whole optimiser step and divided
-by the step's token count, never averaged per microbatch.
+A row is an episode; an entry belongs to one token of a completion. `completion_mask` is bool and keeps the
+completion's tokens; padding may lie on either side. Per-token losses are summed by the caller over a whole
+optimiser step and divided by the step's token count, never averaged per microbatch.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def advantages_and_returns(
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al. 2015, eq. 16) and the value targets, advantage + value.
 
-    rewards, values (rows, time): values[t] is the estimate before token t. Padding on either side, or inside, is stepped
-    over. Returns two tensors (rows, time), 0 where the mask drops.
+    rewards, values (rows, time): values[t] is the estimate before token t. Padding on either side, or inside, is
+    stepped over. Returns two tensors (rows, time), 0 where the mask drops.
     """
     advantages = torch.zeros_like(rewards)
     running, next_values = torch.zeros_like(rewards[:, 0]), torch.zeros_like(rewards[:, 0])

@@ -1,4 +1,4 @@
-"""One PPO update: several passes over the episodes in minibatches, each an optimiser step of policy, γ term and value."""
+"""One PPO update: passes over the episodes in minibatches, each an optimiser step of policy, γ term and value."""
 
 from __future__ import annotations
 

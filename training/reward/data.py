@@ -39,7 +39,8 @@ def ranked_prompts(
 ) -> list[RankedPrompt]:
     """Gather the rankings of each prompt, in the order in which the prompts first appear.
 
-    Too long for `max_tokens`: the prompt's oldest turns are cut, then the head of its oldest kept turn; no record is dropped.
+    Too long for `max_tokens`: the prompt's oldest turns are cut, then the head of its oldest kept turn;
+    no record is dropped.
     """
     by_prompt: dict[str, list[SnapshotRecord]] = {}
     for record in records:

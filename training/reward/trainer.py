@@ -1,4 +1,4 @@
-"""TRL's `RewardTrainer` taught to take rankings: every completion passes once, all pairs of a prompt are one element."""
+"""TRL's `RewardTrainer` taught rankings: every completion passes once, all pairs of a prompt are one element."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RankingTrainer(RewardTrainer):  # type: ignore[misc]
 
 
 class EpochWatch(TrainerCallback):  # type: ignore[misc]
-    """Reports every step; after each epoch measures held-out rankings, keeps the best adapter and stops when it is past."""
+    """Reports every step; each epoch measures held-out rankings, keeps the best adapter, stops when it is past."""
 
     def __init__(
         self,

@@ -100,7 +100,8 @@ def test_the_kl_penalty_is_paid_at_each_token() -> None:
 
 
 def test_the_value_loss_takes_the_worse_of_clipped_and_unclipped() -> None:
-    # V = 1, old 0, clip .2: clipped value .2. Return 0: unclipped error 1 is worse; return 1: clipped error .64 is worse.
+    # V = 1, old 0, clip .2: clipped value .2.
+    # Return 0: unclipped error 1 is worse; return 1: clipped error .64 is worse.
     losses = equations.value_losses(rows(1, 1), rows(0, 0), rows(0, 1), 0.2)
     torch.testing.assert_close(losses, rows(0.5, 0.32))
 

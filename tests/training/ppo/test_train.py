@@ -103,7 +103,9 @@ def adapter(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("stop_after", [0.3, 0.55, 0.8])
-def test_a_broken_run_resumes_to_bitwise_the_same_weights(run: Run, tmp_path: Path, stop_after: float) -> None:
+def test_a_broken_run_resumes_to_bitwise_the_same_weights(
+    run: Run, tmp_path: Path, stop_after: float
+) -> None:
     run(tmp_path / "whole")
     with pytest.raises(JobCancelled):
         run(tmp_path / "broken", reporter=Recorder(stop_after))
@@ -146,7 +148,17 @@ def test_every_update_says_what_it_did(run: Run, tmp_path: Path) -> None:
     reporter = Recorder()
     run(tmp_path, reporter=reporter)
     assert {name.removeprefix("ppo/") for name in reporter.by_update[4]} == {
-        *("score", "kl", "kl_k3", "entropy", "length", "share_ended", "explained_variance", "beta", "mismatch"),
+        *(
+            "score",
+            "kl",
+            "kl_k3",
+            "entropy",
+            "length",
+            "share_ended",
+            "explained_variance",
+            "beta",
+            "mismatch",
+        ),
         *("policy_loss", "clip_fraction", "approximate_kl", "value_loss", "gamma_loss"),
         *("policy_gradient_norm", "gamma_gradient_norm", "value_gradient_norm", "learning_rate"),
         *("tokens_per_second", "seconds_rollout", "seconds_scoring", "seconds_update", "seconds"),
@@ -183,7 +195,7 @@ def test_too_few_prompts_are_counted(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_names_the_update(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(LossNotFinite, match="became (nan|inf) in update 1"):
+    with pytest.raises(LossNotFinite, match=r"became (nan|inf) in update 1"):
         run(tmp_path, SETTINGS.model_copy(update={"learning_rate": 1e30}))
     assert (tmp_path / "checkpoint" / "loop.json").exists()
 
@@ -200,7 +212,13 @@ def test_a_gradient_that_is_not_finite_names_the_update(run: Run, tmp_path: Path
     ],
 )
 def test_what_counts_as_running_away(name: str, value: float, words: str | None) -> None:
-    calm = {"ppo/kl": 2.0, "ppo/length": 20.0, "ppo/share_ended": 1.0, "ppo/entropy": 2.5, "ppo/mismatch": 0.0}
+    calm = {
+        "ppo/kl": 2.0,
+        "ppo/length": 20.0,
+        "ppo/share_ended": 1.0,
+        "ppo/entropy": 2.5,
+        "ppo/mismatch": 0.0,
+    }
     trouble = find_trouble({**calm, name: value}, EarlyStop(), first_length=20.0, first_entropy=3.0)
     assert (trouble is None) if words is None else (words in (trouble or ""))
 
@@ -220,7 +238,7 @@ def test_ordinary_text_is_drawn_by_its_key(anchor: LoadedModel) -> None:
     assert text.rows(3, 1, 2).shape == (3, 9)
     assert torch.equal(text.rows(3, 1, 2), text.rows(3, 1, 2))
     assert not torch.equal(text.rows(3, 1, 2), text.rows(3, 1, 3))
-    with pytest.raises(ValueError, match="fewer than ppo.gamma_tokens"):
+    with pytest.raises(ValueError, match=r"fewer than ppo\.gamma_tokens"):
         OrdinaryText(["Hi"], anchor.chat_format, window=64, seed=0).rows(1)
 
 
@@ -272,7 +290,9 @@ def distribution(roles: Roles, role: str | None, prompt: Sequence[int]) -> Tenso
         return roles.logits(ids, last)[0].double().softmax(-1)
 
 
-def test_on_a_one_token_bandit_the_policy_reaches_its_closed_form(anchor: LoadedModel, tmp_path: Path) -> None:
+def test_on_a_one_token_bandit_the_policy_reaches_its_closed_form(
+    anchor: LoadedModel, tmp_path: Path
+) -> None:
     """π* ∝ π_ref exp(r/β), through the real rollouts and the real loop; the reward also depends on the prompt."""
     messages = [[{"role": "user", "content": text}] for text in ("Hello", "pizza")]
     prompts = [anchor.chat_format.prompt_ids(each) for each in messages]
