@@ -110,7 +110,9 @@ def test_every_epoch_takes_every_episode_once(roles: Roles, rollouts: Rollouts) 
     seen: dict[int, list[int]] = defaultdict(list)
 
     class Watched(Learner):
-        def _value_gradient(self, rollouts: Rollouts, rows: Sequence[int], numbers: dict[str, list[float]]) -> None:
+        def _value_gradient(
+            self, rollouts: Rollouts, rows: Sequence[int], numbers: dict[str, list[float]]
+        ) -> None:
             seen[len(seen)] = list(rows)
             super()._value_gradient(rollouts, rows, numbers)
 
