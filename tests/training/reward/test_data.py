@@ -72,7 +72,9 @@ def test_text_of_another_tokenizer_is_encoded_anew(anchor: LoadedModel) -> None:
     foreign = replace(record, token_ids=((99999, 5), (20, 21, 22)), finish_reasons=("end", "length"))
     ended = anchor.chat_format.completion_ids("Yes.")
     assert completion_ids(foreign, 0, anchor.chat_format) == tuple(ended)
-    assert completion_ids(foreign, 1, anchor.chat_format) == tuple(anchor.chat_format.completion_ids("No.")[:-1])
+    assert completion_ids(foreign, 1, anchor.chat_format) == tuple(
+        anchor.chat_format.completion_ids("No.")[:-1]
+    )
 
 
 def test_too_long_a_prompt_loses_its_oldest_turns_and_stays(anchor: LoadedModel) -> None:
