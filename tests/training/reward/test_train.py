@@ -30,12 +30,16 @@ QUICK = RewardSettings(
 )
 
 
-def train(anchor: LoadedModel, folder: Path, records: Any, settings: RewardSettings = QUICK, **kwargs: Any) -> Any:
+def train(
+    anchor: LoadedModel, folder: Path, records: Any, settings: RewardSettings = QUICK, **kwargs: Any
+) -> Any:
     options = {"numerics": FLOAT32, "seed": 0, "reporter": SilentReporter(), **kwargs}
     return train_reward(records=records, anchor=anchor, settings=settings, folder=folder, **options)
 
 
-def test_it_learns_who_likes_questions_on_prompts_it_has_not_seen(anchor: LoadedModel, tmp_path: Path) -> None:
+def test_it_learns_who_likes_questions_on_prompts_it_has_not_seen(
+    anchor: LoadedModel, tmp_path: Path
+) -> None:
     records = make_records(60, anchor.chat_format)
     result = train(anchor, tmp_path, records[:44])
     unseen = ranked_prompts(records[44:], anchor.chat_format, 128)
@@ -68,7 +72,9 @@ def replace_epochs(epochs: int) -> RewardSettings:
     return QUICK.model_copy(update={"epochs": epochs})
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(anchor: LoadedModel, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    anchor: LoadedModel, tmp_path: Path
+) -> None:
     records = make_records(8, anchor.chat_format)
     folders = [tmp_path / name for name in "abc"]
     for folder, seed in zip(folders, (1, 1, 2), strict=True):
@@ -96,9 +102,13 @@ def test_one_prompt_only_teaches_too_little(anchor: LoadedModel, tmp_path: Path)
         train(anchor, tmp_path, records)
 
 
-def test_completions_that_are_empty_or_have_no_end_are_learned_from(anchor: LoadedModel, tmp_path: Path) -> None:
+def test_completions_that_are_empty_or_have_no_end_are_learned_from(
+    anchor: LoadedModel, tmp_path: Path
+) -> None:
     records = make_records(6, anchor.chat_format)
-    empty = replace(records[0], completions=("", "Yes."), token_ids=((), (20, 21)), finish_reasons=("length",) * 2)
+    empty = replace(
+        records[0], completions=("", "Yes."), token_ids=((), (20, 21)), finish_reasons=("length",) * 2
+    )
     train(anchor, tmp_path, [empty, *records[1:]], replace_epochs(1))
     assert RewardRecord.read(tmp_path).deviation > 0
 
