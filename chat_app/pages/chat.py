@@ -5,12 +5,13 @@ from typing import Any
 import gradio as gr
 
 from chat_app.container import Services
+from chat_app.pages.blocks import html_block
 from chat_app.pages.chat_acts import ChatActs
 from chat_app.pages.chat_drawing import ChatDrawing
 from chat_app.pages.chat_view import ChatPicture, ChatView
 from chat_app.pages.chat_writing import ChatWriting
-from chat_app.pages.clicks import click_script
 from chat_app.pages.events import on, on_load
+from chat_app.pages.markup import render
 from chat_app.pages.navigation import navigation_bar, page_title
 from chat_app.words import Words
 
@@ -22,9 +23,7 @@ _FOCUS_MESSAGE = "() => { document.querySelector('#r-message textarea')?.focus()
 def build_chat(services: Services, words: Words) -> gr.Blocks:
     """Lay out the page in one language and connect it to the services."""
     with gr.Blocks(title=page_title("chat", words), analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(
-            navigation_bar("chat", words), elem_id="r-navigation", apply_default_css=False, js_on_load=None
-        )
+        html_block(navigation_bar("chat", words))
         with gr.Row(elem_id="r-chat"):
             conversations = _conversations(words)
             with gr.Column(elem_id="r-main", min_width=0):
@@ -38,7 +37,7 @@ def _conversations(words: Words) -> Any:
         gr.Button(words.chat.hide_conversations, elem_id="r-close-drawer", size="md").click(
             fn=None, js="() => { window.rapportDrawer(false); }"
         )
-        return gr.HTML("", apply_default_css=False, js_on_load=click_script("rename", "remove"))
+        return html_block("", "rename", "remove")
 
 
 def _main(words: Words, conversations: Any) -> tuple[ChatView, Any]:
@@ -46,16 +45,12 @@ def _main(words: Words, conversations: Any) -> tuple[ChatView, Any]:
         fn=None, js="() => { window.rapportDrawer(true); }"
     )
     with gr.Column(elem_id="r-scroll", min_width=0):
-        thread = gr.HTML(
-            "",
-            apply_default_css=False,
-            js_on_load=click_script("sibling", "retry", "pair", "edit", "undo", "opening"),
-        )
-        live = gr.HTML("", apply_default_css=False, js_on_load=None)
-    pair = gr.HTML("", elem_id="r-pair", apply_default_css=False, js_on_load=click_script("vote"))
+        thread = html_block("", "sibling", "retry", "pair", "edit", "undo", "opening")
+        live = html_block()
+    pair = html_block("", "vote", elem_id="r-pair")
     with gr.Column(elem_id="r-composer", min_width=0):
-        notice = gr.HTML("", elem_id="r-notice", apply_default_css=False, js_on_load=None)
-        editing_bar = gr.HTML("", apply_default_css=False, js_on_load=click_script("leave"))
+        notice = html_block()
+        editing_bar = html_block("", "leave")
         with gr.Row(elem_id="r-compose", equal_height=False):
             message = _message(words)
             send = gr.Button(words.chat.send, variant="primary", elem_id="r-send", min_width=88, scale=0)
@@ -72,7 +67,7 @@ def _main(words: Words, conversations: Any) -> tuple[ChatView, Any]:
         live=live,
         pair=pair,
         notice=notice,
-        announcement=gr.HTML("", elem_id="r-announcement", apply_default_css=False, js_on_load=None),
+        announcement=html_block(render("announcement", text=""), elem_id="r-announcement"),
         editing_bar=editing_bar,
         message=message,
         send=send,

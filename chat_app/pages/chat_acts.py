@@ -8,7 +8,7 @@ import gradio as gr
 from chat_app.container import Services
 from chat_app.errors import NotFound
 from chat_app.pages.chat_drawing import ChatDrawing
-from chat_app.pages.chat_view import Updates
+from chat_app.pages.events import Updates
 from chat_app.pages.page_events import event_data, event_id, event_text, event_vote, whole
 from chat_app.presenters.compare import thanks_text
 from chat_app.services.compare import answer_for

@@ -4,7 +4,8 @@ import asyncio
 from uuid import uuid4
 
 from chat_app.container import Services
-from chat_app.pages.chat_view import ChatPicture, Updates
+from chat_app.pages.chat_view import ChatPicture
+from chat_app.pages.events import Updates
 from chat_app.pages.notices import notice_text
 from chat_app.presenters.chat import conversation_lines, thread_card
 from chat_app.presenters.compare import waiting_pair_card

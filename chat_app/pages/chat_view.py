@@ -5,12 +5,11 @@ from typing import Any
 
 import gradio as gr
 
+from chat_app.pages.events import Updates
 from chat_app.pages.markup import render
 from chat_app.presenters.chat import ConversationLine, LiveCard, ThreadCard, empty_thread
 from chat_app.presenters.compare import PairCard
 from chat_app.words import Words
-
-Updates = dict[Any, Any]  # a Gradio component and what becomes of it
 
 CHOICES = ("left", "right", "tie", "both_bad")
 
@@ -95,7 +94,7 @@ class ChatPicture:
         return {
             self.view.send: gr.update(visible=False),
             self.view.stop: gr.update(visible=True),
-            self.view.announcement: self.words.chat.answering,
+            self.view.announcement: render("announcement", text=self.words.chat.answering),
         }
 
     def settled(self, announcement: str = "") -> Updates:
@@ -104,5 +103,5 @@ class ChatPicture:
             self.view.live: "",
             self.view.send: gr.update(visible=True),
             self.view.stop: gr.update(visible=False),
-            self.view.announcement: announcement,
+            self.view.announcement: render("announcement", text=announcement),
         }

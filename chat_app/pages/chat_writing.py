@@ -11,7 +11,7 @@ import gradio as gr
 
 from chat_app.container import Services
 from chat_app.pages.chat_drawing import ChatDrawing
-from chat_app.pages.chat_view import Updates
+from chat_app.pages.events import Updates
 from chat_app.pages.page_events import event_data, event_text, whole
 from chat_app.presenters.chat import live_card
 from chat_app.presenters.compare import pair_card
@@ -81,7 +81,7 @@ class ChatWriting:
             await asyncio.to_thread(self._services.chat.stop, self._drawing.person, conversation)
         except Exception as error:
             return self._drawing.error(error)
-        return {self._picture.view.announcement: self._drawing.words.chat.stopped}
+        return {}
 
     async def _guarded(self, stream: Stream, conversation: int) -> Stream:
         try:

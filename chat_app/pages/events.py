@@ -5,6 +5,8 @@ from typing import Any
 
 import gradio as gr
 
+Updates = dict[Any, Any]  # a component and what becomes of it
+
 _QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 

@@ -6,9 +6,8 @@ from typing import Any
 import gradio as gr
 
 from chat_app.container import Services
-from chat_app.pages.chat_view import Updates
-from chat_app.pages.clicks import click_script
-from chat_app.pages.events import on, on_load
+from chat_app.pages.blocks import html_block
+from chat_app.pages.events import Updates, on, on_load
 from chat_app.pages.markup import render
 from chat_app.pages.navigation import navigation_bar, page_title
 from chat_app.pages.notices import notice_text
@@ -21,12 +20,12 @@ from training.registry import VersionInfo
 def build_models(services: Services, words: Words) -> gr.Blocks:
     """Lay out the page in one language and connect it to the services."""
     with gr.Blocks(title=page_title("models", words), analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(navigation_bar("models", words), apply_default_css=False, js_on_load=None)
+        html_block(navigation_bar("models", words))
         with gr.Column(elem_id="r-content", elem_classes="r-page"):
             heading = render("heading", title=words.models.title, intro=words.models.intro)
-            gr.HTML(heading, apply_default_css=False, js_on_load=None)
+            html_block(heading)
             panel = promotion_panel(words)
-            versions = gr.HTML("", apply_default_css=False, js_on_load=click_script("promote", "force"))
+            versions = html_block("", "promote", "force")
             may_serve = services.you.may("serve versions")
             with gr.Row(elem_classes="r-buttons"):
                 back = gr.Button(words.models.roll_back, elem_id="r-roll-back", scale=0, visible=may_serve)

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from chat_app.container import Services
-from chat_app.pages.chat_view import Updates
-from chat_app.pages.events import on
+from chat_app.pages.blocks import html_block
+from chat_app.pages.events import Updates, on
 from chat_app.pages.markup import render
 from chat_app.pages.notices import notice_text
 from chat_app.pages.page_events import event_data, event_id, whole
@@ -40,7 +40,7 @@ class PromotionPanel:
 def promotion_panel(words: Words) -> PromotionPanel:
     """Lay the panel out, hidden, with its notice below."""
     with gr.Column(visible=False, elem_id="r-promotion") as group:
-        text = gr.HTML("", apply_default_css=False, js_on_load=None)
+        text = html_block()
         reason = gr.Textbox(
             label=words.models.reason,
             placeholder=words.models.reason_hint,
@@ -53,7 +53,7 @@ def promotion_panel(words: Words) -> PromotionPanel:
         with gr.Row(elem_classes="r-buttons"):
             confirm = gr.Button(words.models.confirm, variant="primary", elem_id="r-confirm", scale=0)
             cancel = gr.Button(words.models.cancel, elem_id="r-leave", scale=0)
-    notice = gr.HTML("", apply_default_css=False, js_on_load=None)
+    notice = html_block()
     version = gr.Number(visible=False, precision=0)
     return PromotionPanel(group, text, reason, confirm, cancel, version, notice)
 

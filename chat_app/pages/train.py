@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app.container import Services
-from chat_app.pages.clicks import click_script
+from chat_app.pages.blocks import html_block
 from chat_app.pages.events import on, on_load
 from chat_app.pages.markup import render
 from chat_app.pages.navigation import navigation_bar, page_title
@@ -17,14 +17,14 @@ from chat_app.words import Words
 def build_train(services: Services, words: Words) -> gr.Blocks:
     """Lay out the page in one language and connect it to the services."""
     with gr.Blocks(title=page_title("train", words), analytics_enabled=False, fill_width=True) as page:
-        _markup(navigation_bar("train", words))
+        html_block(navigation_bar("train", words))
         with gr.Column(elem_id="r-content", elem_classes="r-page"):
-            _markup(render("heading", title=words.train.title, intro=words.train.intro))
-            status = _markup("")
+            html_block(render("heading", title=words.train.title, intro=words.train.intro))
+            status = html_block()
             preset, start = _controls(services, words)
-            notice = _markup("")
-            progress = _markup("", "cancel")
-            verdict = _markup("", "promote", "force")
+            notice = html_block()
+            progress = html_block("", "cancel")
+            verdict = html_block("", "promote", "force")
             panel = promotion_panel(words)
             view = TrainView(
                 status=status,
@@ -32,10 +32,10 @@ def build_train(services: Services, words: Words) -> gr.Blocks:
                 start=start,
                 progress=progress,
                 verdict=verdict,
-                curves=_markup(""),
-                samples=_markup(""),
-                log=_markup(""),
-                history=_markup(""),
+                curves=html_block(),
+                samples=html_block(),
+                log=html_block(),
+                history=html_block(),
                 job=gr.Number(visible=False, precision=0),
                 seen=gr.State(None),
                 timer=gr.Timer(ACTIVE_SECONDS),
@@ -47,11 +47,6 @@ def build_train(services: Services, words: Words) -> gr.Blocks:
         on(progress.cancel, handlers.cancel, [view.job], outputs)
         PromotionHandlers(services, words, panel, handlers.redraw).connect(verdict, outputs)
     return page
-
-
-def _markup(html: str, *actions: str) -> Any:
-    script = click_script(*actions) if actions else None
-    return gr.HTML(html, apply_default_css=False, js_on_load=script)
 
 
 def _controls(services: Services, words: Words) -> tuple[Any, Any]:

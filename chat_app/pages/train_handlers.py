@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from chat_app.container import Services
-from chat_app.pages.chat_view import Updates
+from chat_app.pages.events import Updates
 from chat_app.pages.markup import render
 from chat_app.pages.notices import notice_text
 from chat_app.pages.page_events import event_data, event_id, whole

@@ -1,6 +1,4 @@
-"""Moments and durations as people read them."""
-
-from datetime import datetime
+"""Durations as people read them."""
 
 from chat_app.words import Words
 
@@ -12,8 +10,3 @@ def duration_text(seconds: float, words: Words) -> str:
     if seconds < 7200:
         return words.minute.format(count=round(seconds / 60))
     return words.hour.format(count=round(seconds / 3600))
-
-
-def moment_text(moment: datetime) -> str:
-    """Show a moment to the minute, in UTC; the page's script turns it to local time."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

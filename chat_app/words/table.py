@@ -25,7 +25,6 @@ class ChatWords:
 
     title: str
     conversations: str
-    show_conversations: str
     hide_conversations: str
     new_conversation: str
     untitled: str
@@ -58,7 +57,6 @@ class ChatWords:
     variant: str
     answering: str
     answered: str
-    starting: str
     queued: str
     stopped: str
     unanswered: str
@@ -143,7 +141,6 @@ class TrainWords:
     schedule: str
     state: str
     took: str
-    show: str
     progress_label: str
 
 
@@ -171,7 +168,6 @@ class ModelsWords:
     none: str
     serving: str
     roll_back: str
-    roll_back_question: str
     rolled_back: str
     promote: str
     promote_anyway: str
@@ -202,7 +198,6 @@ class Words:
     models: ModelsWords
     errors: Mapping[str, str]
     unexpected: str
-    connection: str
     colon: str
     second: str
     minute: str

@@ -1,4 +1,8 @@
-"""The script that turns clicks on our own markup into Gradio events with the button's data."""
+"""Blocks of our own markup, and the script that turns clicks in them into Gradio events with data."""
+
+from typing import Any
+
+import gradio as gr
 
 _SCRIPT = """
 const actions = [%s];
@@ -22,9 +26,11 @@ element.addEventListener("click", (event) => {
 """
 
 
-def click_script(*actions: str) -> str:
-    """Return the script for an HTML component whose buttons trigger these events.
+def html_block(html: str = "", *actions: str, elem_id: str | None = None) -> Any:
+    """Make a component that shows markup of templates; its buttons trigger the named events.
 
     A button names its event in `data-action`; `data-question` asks for confirmation first.
     """
-    return _SCRIPT % ", ".join(f'"{action}"' for action in actions)
+    names = ", ".join(f'"{action}"' for action in actions)
+    script = _SCRIPT % names if actions else None
+    return gr.HTML(html, elem_id=elem_id, apply_default_css=False, js_on_load=script)
