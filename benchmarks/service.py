@@ -59,7 +59,7 @@ def running_service(data_dir: Path, **settings: str) -> Iterator[Service]:
         yield service
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:
