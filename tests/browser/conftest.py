@@ -90,10 +90,10 @@ def _make_slow_model(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = GPT2LMHeadModel(config)
-    with torch.no_grad():  # it never ends by itself: the first feature is always 1, and the end's logit -30
+    with torch.no_grad():  # it never ends by itself: the first feature is always 1, special tokens get -30
         model.transformer.ln_f.weight[0], model.transformer.ln_f.bias[0] = 0.0, 1.0
-        model.transformer.wte.weight[tokenizer.eos_token_id] = 0.0
-        model.transformer.wte.weight[tokenizer.eos_token_id, 0] = -30.0
+        model.transformer.wte.weight[tokenizer.all_special_ids] = 0.0
+        model.transformer.wte.weight[tokenizer.all_special_ids, 0] = -30.0
     model.save_pretrained(folder)
     return folder
 

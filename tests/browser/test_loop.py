@@ -16,16 +16,18 @@ def test_five_votes_become_a_version_that_answers(rapport: RapportProcess, open_
     page = open_page(rapport, "/en/chat/")
     assert say(page, "Hello, who are you?")
     expect(page.locator(".r-model .r-caption").last).to_contain_text("answered by sft")
+    [(before,)] = rapport.rows("select count(*) from preference")
     compare(page, True)
     for number, label in enumerate(LABELS):
         ask_pair(page, f"Question {number}?")
         vote(page, label)
-    assert rapport.rows("select count(*) from preference") == [(5,)]
-    assert rapport.rows("select count(*) from preference where is_both_bad") == [(1,)]
+    assert rapport.rows("select count(*) from preference") == [(before + 5,)]
+    last = "select ranks, is_both_bad from preference order by id desc limit 5"
+    assert rapport.rows(last) == [("[1, 1]", 1), ("[1, 1]", 0), ("[1, 2]", 0), ("[2, 1]", 0), ("[1, 2]", 0)]
 
     page.get_by_role("link", name="Train").click()
     expect(page.locator(".r-tiles").first).to_contain_text("Votes in all")
-    expect(page.locator(".r-tiles dd").first).to_have_text("5")
+    expect(page.locator(".r-tiles dd").first).to_have_text(str(before + 5))
     page.get_by_role("button", name="Retrain", exact=True).click()
     expect(page.locator(".r-job h2")).to_have_text("Retraining 1")
 
