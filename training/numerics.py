@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +30,36 @@ class Numerics:
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
 
-def probe_numerics(*, device: str | None = None, compile_model: bool | None = None) -> Numerics:
+def probe_numerics(
+    *, device: str | None = None, precision: Precision = "auto", compile_model: bool | None = None
+) -> Numerics:
     """Choose device, precision and compilation; `compile_model` None means: where a C++ compiler is found."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    is_bfloat16, precision = _probe_bfloat16(device)
+    is_bfloat16, why = (
+        _probe_bfloat16(device) if precision == "auto" else (precision == "bfloat16", f"{precision}, as set")
+    )
     compiler = find_compiler(device)
     is_compiled = bool(compiler) if compile_model is None else compile_model
     compilation = f"compiled with {compiler}" if is_compiled else "not compiled"
     if not compiler and compile_model is None:
         compilation += " (no C++ compiler found; install g++ for more speed)"
-    return Numerics(device, is_bfloat16, is_compiled, f"{precision}, {compilation}, on {device}")
+    return Numerics(device, is_bfloat16, is_compiled, f"{why}, {compilation}, on {device}")
+
+
+def kept_precision(folder: Path, numerics: Numerics) -> Numerics:
+    """The numerics in the precision that the run of this folder began with, and note it at the beginning.
+
+    A probe of a busy machine may decide otherwise the next time; a resumed run must compute as before.
+    """
+    note = folder / "precision.txt"
+    if not note.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text("bfloat16" if numerics.is_bfloat16 else "float32", encoding="utf-8")
+    began_with_bfloat16 = note.read_text(encoding="utf-8").strip() == "bfloat16"
+    if began_with_bfloat16 == numerics.is_bfloat16:
+        return numerics
+    reason = f"{'bfloat16' if began_with_bfloat16 else 'float32'}, as this run began"
+    return replace(numerics, is_bfloat16=began_with_bfloat16, reason=reason)
 
 
 def find_compiler(device: str) -> str:

@@ -25,7 +25,7 @@ from training.language_modelling import (
     parameter_count,
     step_optimizer,
 )
-from training.numerics import probe_numerics
+from training.numerics import Precision, kept_precision, probe_numerics
 from training.pace import Clock, Length
 from training.packing import PackedRows, pack
 from training.tokenizer import train_tokenizer
@@ -57,6 +57,7 @@ class PretrainSettings(BaseModel):
     checkpoint_minutes: float = Field(default=4, gt=0)
     validate_steps: int = Field(default=250, ge=1)
     compile_model: bool | None = None
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _fits_together(self) -> PretrainSettings:
@@ -111,7 +112,10 @@ def pretrain(settings: PretrainSettings, report: Report = print) -> PretrainResu
 
     # 2. Model and numerics
     torch.manual_seed(settings.seed)
-    numerics = probe_numerics(compile_model=settings.compile_model)
+    numerics = kept_precision(
+        settings.output_dir,
+        probe_numerics(precision=settings.precision, compile_model=settings.compile_model),
+    )
     model = _new_model(settings, chat_format).to(numerics.device)
     optimizer = make_optimizer(model, weight_decay=settings.weight_decay)
     report(f"{parameter_count(model):,} parameters; {numerics.reason}")

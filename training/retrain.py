@@ -21,7 +21,7 @@ from training.errors import TrainingError
 from training.evaluate import Contest, GateReport, evaluate_candidate
 from training.job_values import JobContext
 from training.loading import LoadedModel
-from training.numerics import Numerics, probe_numerics
+from training.numerics import Numerics, kept_precision, probe_numerics
 from training.part_of import PartOf
 from training.ppo.ordinary import read_ordinary_text
 from training.ppo.prompts import TooFewPrompts
@@ -81,7 +81,7 @@ def run_retraining(
     settings = TrainingSettings.model_validate(job.config)
     material = read_material(job, database)
     lineage = choose_lineage(job, registry, settings)
-    numerics = choose_numerics(settings.numerics)
+    numerics = kept_precision(job.folder, choose_numerics(settings.numerics))
     reporter.log(f"Training in {numerics.reason}.")
     anchor = load_policy(registry, lineage.anchor_id)
     stage = Stages(job, registry, settings, material, lineage, numerics, anchor)
@@ -263,7 +263,4 @@ def choose_lineage(job: JobContext, registry: Registry, settings: TrainingSettin
 def choose_numerics(settings: NumericsSettings) -> Numerics:
     """Device and precision as set, or as this machine is best at."""
     device = None if settings.device == "auto" else settings.device
-    probed = probe_numerics(device=device, compile_model=False)
-    if settings.precision == "auto":
-        return probed
-    return Numerics(probed.device, settings.precision == "bfloat16", False, f"{settings.precision}, as set")
+    return probe_numerics(device=device, precision=settings.precision, compile_model=False)

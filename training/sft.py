@@ -25,7 +25,7 @@ from training.demonstrations import Batch, Example, ExampleBatches, collate, cut
 from training.export import export_model
 from training.language_modelling import loss_line, make_optimizer, step_optimizer
 from training.loading import load_language_model
-from training.numerics import Numerics, probe_numerics
+from training.numerics import Numerics, Precision, kept_precision, probe_numerics
 from training.pace import Clock, Length
 from training.pretrain import report_corpus
 
@@ -58,6 +58,7 @@ class SftSettings(BaseModel):
     checkpoint_minutes: float = Field(default=4, gt=0)
     validate_steps: int = Field(default=250, ge=1)
     compile_model: bool | None = False  # batches come in many shapes: compiling pays on long runs only
+    precision: Precision = "auto"
 
     @model_validator(mode="after")
     def _fits_together(self) -> SftSettings:
@@ -93,7 +94,10 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
     """Fine-tune, resuming from the output folder's checkpoint where there is one."""
     # 1. Model and numerics
     torch.manual_seed(settings.seed)
-    numerics = probe_numerics(compile_model=settings.compile_model)
+    numerics = kept_precision(
+        settings.output_dir,
+        probe_numerics(precision=settings.precision, compile_model=settings.compile_model),
+    )
     loaded = load_language_model(settings.base, device=numerics.device)
     model, chat_format = loaded.model, loaded.chat_format
     _set_dropout(model, settings.dropout)

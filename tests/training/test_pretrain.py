@@ -23,7 +23,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(data_dir: Path, output_dir: Path, steps: int, **changes: object) -> PretrainSettings:
     small = {
         "vocab_size": 300, "context_length": 32, "n_layer": 1, "n_head": 2, "n_embd": 32, "rows_per_step": 8,
-        "learning_rate": 1e-2, "compile_model": False, "validate_steps": 20, "steps": steps,
+        "learning_rate": 1e-2, "compile_model": False, "precision": "float32", "validate_steps": 20,
+        "steps": steps,
     }  # fmt: skip
     return PretrainSettings.model_validate(
         {**small, "data_dir": data_dir, "output_dir": output_dir, **changes}

@@ -40,7 +40,7 @@ def settings(
 ) -> SftSettings:
     values = {
         "base": str(base), "demonstrations": demonstrations, "output_dir": output_dir, "steps": steps,
-        "tokens_per_batch": 256, "learning_rate": 1e-2,
+        "tokens_per_batch": 256, "learning_rate": 1e-2, "precision": "float32",
     }  # fmt: skip
     return SftSettings.model_validate({**values, **changes})
 
