@@ -85,6 +85,7 @@ def test_errors_of_a_vote_are_told_in_chinese(kind: type[Exception]) -> None:
         (None, "fr, de", "en"),
         (None, "zh;q=0, en;q=0.1", "en"),
         (None, "zh;q=lots, en", "en"),
+        (None, "zh;q=0", "en"),
         (None, ";;;,,,q=", "en"),
         ("en", "zh-CN", "en"),
         ("zh", "en", "zh"),
