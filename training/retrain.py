@@ -6,10 +6,13 @@ A job that was interrupted goes on where it was: finished stages are found in th
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from db.engine import Database
 from db.tables import Snapshot

@@ -161,7 +161,7 @@ def test_an_unchanged_candidate_has_no_kl_and_the_anchors_loss(anchor: LoadedMod
             ordinary_loss(roles, None, text, 3)
         )
         rows = text.rows(3)
-        expected = anchor.model(rows, attention_mask=torch.ones_like(rows), labels=rows).loss  # type: ignore[operator]
+        expected = anchor.model(rows, attention_mask=torch.ones_like(rows), labels=rows).loss
         assert ordinary_loss(roles, None, text, 3) == pytest.approx(float(expected), abs=1e-4)
 
 

@@ -131,10 +131,10 @@ def test_a_head_that_is_not_plain_is_seen_and_obeyed(anchor: LoadedModel) -> Non
         output.logits = output.logits * 0.25
         return output
 
-    anchor.model.forward = scaled  # type: ignore[method-assign]
+    anchor.model.forward = scaled
     assert head is anchor.model.get_output_embeddings()
     roles = Roles(anchor, FLOAT32)
-    expected = anchor.model(IDS, attention_mask=torch.ones_like(IDS)).logits[0]  # type: ignore[operator]
+    expected = anchor.model(IDS, attention_mask=torch.ones_like(IDS)).logits[0]
     torch.testing.assert_close(logits(roles, None), expected)
 
 

@@ -27,7 +27,7 @@ class PromptStream:
     def __init__(
         self, prompts: Sequence[Prompt], anchor: LoadedModel, settings: PPOSettings, seed: int
     ) -> None:
-        """Encode the prompts and keep the last few, which are never trained on, to be shown. Raises TooFewPrompts."""
+        """Encode the prompts; a few from all over them are never trained on, to be shown. Raises TooFewPrompts."""
         if len(prompts) <= settings.sample_prompts:
             raise TooFewPrompts(
                 f"There are {len(prompts)} prompts for PPO, and {settings.sample_prompts} of them are kept to show "
@@ -35,8 +35,10 @@ class PromptStream:
             )
         room = anchor.context_length - settings.max_new_tokens
         encoded = [fitted_prompt(prompt, anchor.chat_format, room)[0] for prompt in prompts]
-        count = len(prompts) - settings.sample_prompts
-        self.trained, self.shown, self.shown_ids = encoded[:count], prompts[count:], encoded[count:]
+        kept = {len(prompts) * i // settings.sample_prompts for i in range(settings.sample_prompts)}
+        self.trained = [ids for i, ids in enumerate(encoded) if i not in kept]
+        self.shown = [prompts[i] for i in sorted(kept)]
+        self.shown_ids = [encoded[i] for i in sorted(kept)]
         self.seed = seed
 
     def of_update(self, update: int, episodes: int) -> list[list[int]]:

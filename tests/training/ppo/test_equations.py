@@ -71,7 +71,7 @@ def test_clipping_of_the_policy_loss(
 ) -> None:
     logprobs = torch.tensor([log_ratio], requires_grad=True)
     value = equations.policy_losses(logprobs, torch.zeros(1), torch.tensor([advantage]), 0.2)
-    value.sum().backward()
+    value.sum().backward()  # type: ignore[no-untyped-call]
     assert float(value.detach()) == pytest.approx(loss, abs=1e-6)
     assert logprobs.grad is not None
     assert (float(logprobs.grad) != 0) is has_gradient

@@ -247,7 +247,7 @@ def test_ordinary_text_is_drawn_by_its_key(anchor: LoadedModel) -> None:
 BETA = 0.5
 BANDIT = PPOSettings(
     lora=LoraSettings(rank=8, alpha=16),
-    updates=40,
+    updates=80,
     episodes=256,
     epochs=4,
     minibatches=4,
@@ -290,6 +290,7 @@ def distribution(roles: Roles, role: str | None, prompt: Sequence[int]) -> Tenso
         return roles.logits(ids, last)[0].double().softmax(-1)
 
 
+@pytest.mark.slow
 def test_on_a_one_token_bandit_the_policy_reaches_its_closed_form(
     anchor: LoadedModel, tmp_path: Path
 ) -> None:

@@ -76,7 +76,7 @@ def test_the_policy_gradient_is_that_of_the_plain_mean_over_tokens(roles: Roles,
             for t in range(ids.shape[1] - len(prompt)):
                 place = len(prompt) + t
                 weight = rollouts.advantages[row, t] / mask.sum()
-                (-weight * logprobs[place - 1, ids[0, place]]).backward(retain_graph=True)
+                (-weight * logprobs[place - 1, ids[0, place]]).backward(retain_graph=True)  # type: ignore[no-untyped-call]
     expected = [parameter.grad for parameter in roles.parameters(POLICY) if parameter.grad is not None]
     torch.testing.assert_close(list(got), expected, atol=1e-6, rtol=1e-4)
 

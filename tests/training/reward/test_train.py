@@ -22,6 +22,7 @@ from training.seeds import derive_seed
 from training.settings import LoraSettings, RewardSettings
 
 QUICK = RewardSettings(
+    min_prompts_for_heldout=30,
     lora=LoraSettings(rank=8, alpha=16),
     learning_rate=1e-2,
     epochs=4,
