@@ -56,7 +56,7 @@ def run_round(labeller: str, options: argparse.Namespace) -> Round:
                 *("--noise", str(options.noise), "--seed", str(options.seed), "--url", service.url),
             )
             job, minutes = retrain(service)
-            candidate = int(job["result"]["version_id"])
+            candidate = int(job["result"]["policy_id"])
             won = service.rapport(
                 "winrate",
                 *(str(candidate), str(before), "--labeller", labeller, "--prompts", str(options.prompts)),

@@ -109,7 +109,7 @@ def evaluate_candidate(
             roles, candidate, serving, anchor_answers, contest, settings, numerics_settings, seed
         )
     differences = _score_differences(judges, contest.anchor, numerics, candidate, serving)
-    accuracy = pooled_accuracy(judges)
+    accuracy = pooled_accuracy(judges, contest.records)
     win_rate, interval = estimate_win_rate(differences, accuracy, settings, seed) if judges else (None, None)
     verdict, reasons = decide(accuracy, win_rate, interval, limits, len(prompts), settings)
     samples = _samples(prompts, candidate, serving, differences, contest.anchor, settings.samples)

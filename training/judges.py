@@ -102,8 +102,14 @@ def train_judges(
     return judges
 
 
-def pooled_accuracy(judges: Sequence[Judge]) -> JudgeAccuracy:
-    """The accuracy of the procedure: every ranking is judged once, by the judge that has not seen it."""
+def pooled_accuracy(judges: Sequence[Judge], records: Sequence[SnapshotRecord]) -> JudgeAccuracy:
+    """The accuracy of the procedure: every ranking is judged once, by the judge that has not seen it.
+
+    Without judges each ranking counts as judged by chance, one half right.
+    """
+    if not judges:
+        rankings = sum(map(has_order, records))
+        return JudgeAccuracy(rankings, rankings / 2)
     return JudgeAccuracy(sum(judge.rankings for judge in judges), sum(judge.right for judge in judges))
 
 

@@ -136,7 +136,7 @@ def test_no_judge_sees_a_prompt_of_its_own_fold(anchor: LoadedModel) -> None:
 
 
 def test_accuracy_is_pooled_over_the_folds() -> None:
-    pooled = pooled_accuracy([Judge(Path("a"), 10, 9.0), Judge(Path("b"), 30, 21.5)])
+    pooled = pooled_accuracy([Judge(Path("a"), 10, 9.0), Judge(Path("b"), 30, 21.5)], [])
     assert (pooled.rankings, pooled.share) == (40, 0.7625)
     assert JudgeAccuracy(0, 0.0).interval == (0.0, 1.0)
 
