@@ -84,6 +84,9 @@ def run_retraining(
     settings = TrainingSettings.model_validate(job.config)
     material = read_material(job, database)
     lineage = choose_lineage(job, registry, settings)
+    torch.set_num_threads(
+        settings.numerics.threads or min(torch.get_num_threads(), max(1, (os.cpu_count() or 2) - 1))
+    )
     numerics = kept_precision(job.folder, choose_numerics(settings.numerics))
     reporter.log(f"Training in {numerics.reason}.")
     anchor = load_policy(registry, lineage.anchor_id)
