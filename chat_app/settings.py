@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     inference: InferenceSettings = InferenceSettings()
     decoding: DecodingSettings = DecodingSettings()
-    preset: PresetName = Field(default="standard", description="How much a retraining does")
+    preset: PresetName = Field(default="quick", description="How much a retraining does")
     training: dict[str, Any] = Field(default={}, description="Changes to the preset, by name")
     retrain_every: int = Field(default=0, ge=0, description="Retrain by itself every N new votes; 0: never")
     retrain_cron: str = Field(default="", description="Retrain at the times of this cron line; empty: never")
