@@ -135,7 +135,7 @@ class Stages:
             kind="reward",
             name_hint="reward",
             folder=result.folder,
-            metrics=result.metrics,
+            metrics={**result.metrics, "comparisons": len(self.material.records)},
             start_id=None,
             anchor_id=self.lineage.anchor_id,
             reward_id=None,
@@ -170,6 +170,7 @@ class Stages:
             name_hint="policy",
             folder=result.adapter_folder,
             metrics={
+                "comparisons": len(self.material.records),
                 "ppo": result.metrics,
                 "updates": result.updates,
                 "stopped_because": result.stopped_because,

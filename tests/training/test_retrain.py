@@ -110,6 +110,7 @@ def test_votes_become_a_candidate_with_a_verdict(
         reward.id,
     )
     assert policy.state == "candidate"
+    assert (policy.metrics["comparisons"], reward.metrics["comparisons"]) == (14, 14)
     assert reward.kind == "reward"
     assert result["verdict"] == policy.metrics["gate"]["verdict"]
     assert policy.metrics["gate"]["samples"][0]["prompt"] == [{"role": "user", "content": "Good day 0"}]
