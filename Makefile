@@ -15,7 +15,8 @@ run: $(VENV)/.installed  ## Set up, then chat at http://127.0.0.1:7860 (stop wit
 	@$(BIN)/rapport serve
 
 test: check  ## Everything: style, types, import rule, all tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/browser
+	$(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/.installed-dev  ## Style, types and the import rule
 	$(BIN)/ruff check .

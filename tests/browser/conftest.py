@@ -38,7 +38,7 @@ LEFT_EARLY = ("AbortError", "BodyStreamBuffer was aborted", "Connection errored 
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
@@ -53,7 +53,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rapport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RapportProcess]:
     """A service with a random two-layer model, whose whole retraining takes half a minute."""
     folder = tmp_path_factory.mktemp("rapport")
@@ -62,7 +62,7 @@ def rapport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RapportProcess
     yield from _running(RapportProcess(folder / "data", model, **settings))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def slow_rapport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RapportProcess]:
     """A service whose answers take some seconds, without a worker."""
     folder = tmp_path_factory.mktemp("slow")
