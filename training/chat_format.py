@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import AutoTokenizer
 
 from training.errors import TrainingError
@@ -82,13 +83,19 @@ class ChatFormat:
             ours = set(SPECIAL_TOKENS) <= set(tokenizer.get_vocab())
             tokenizer.chat_template = CHAT_TEMPLATE if ours else PLAIN_TEMPLATE
         _give_distinct_pad(tokenizer)
-        self._special_ids = frozenset(int(token) for token in tokenizer.all_special_ids)
+        self._special_ids = _special_ids(tokenizer)
+        self._spelt_controls = _spelt_controls(tokenizer)
         self._end_token_id = self._end_of_turn()
 
     @classmethod
     def from_folder(cls, path: str | Path) -> ChatFormat:
         """Read the tokenizer of a model folder or hub name."""
         return cls(AutoTokenizer.from_pretrained(str(path), trust_remote_code=False))
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """The control tokens: ends, pads and the marks of turns, whether the tokenizer names them or not."""
+        return self._special_ids
 
     @property
     def end_token_id(self) -> int:
@@ -113,9 +120,7 @@ class ChatFormat:
 
     def text_ids(self, text: str) -> list[int]:
         """Encode ordinary text; control tokens spelt out in it stay ordinary text."""
-        return list(
-            self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-        )
+        return [token for part in self._without_controls(text) for token in self._plain_ids(part)]
 
     def completion_ids(self, text: str) -> list[int]:
         """Encode an answer as the model should have produced it: its text, then the end of turn."""
@@ -157,6 +162,20 @@ class ChatFormat:
         kept = [token for token in ids if token not in self._special_ids]
         return str(self.tokenizer.decode(kept, clean_up_tokenization_spaces=False)).lstrip(" ")
 
+    def _plain_ids(self, text: str) -> list[int]:
+        return list(
+            self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        )
+
+    def _without_controls(self, text: str) -> list[str]:
+        """Cut text inside each added token that the library would not split because it is not marked special."""
+        cuts = (
+            [match.start() + 1 for match in self._spelt_controls.finditer(text)]
+            if self._spelt_controls
+            else []
+        )
+        return [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+
     def _pieces(self, messages: ChatMessages, *, open_answer: bool = False) -> list[tuple[list[int], bool]]:
         """Cut a rendered conversation into runs of ids, each with whether the assistant produces it."""
         parts = self._render(messages, open_answer)  # markup, index, markup, …, index, markup
@@ -181,8 +200,13 @@ class ChatFormat:
         marked = [{**message, "content": f"\ue000{i}\ue001"} for i, message in enumerate(messages)]
         try:
             rendered = self.tokenizer.apply_chat_template(
-                marked, tokenize=False, add_generation_prompt=open_answer
+                marked, tokenize=False, add_generation_prompt=open_answer, enable_thinking=False
             )
+        except TemplateSyntaxError as error:
+            raise ChatFormatError(
+                f"The model's chat template cannot be read ({error}). "
+                "Correct it, or delete it for plain dialogue."
+            ) from error
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise ChatFormatError(
@@ -201,7 +225,12 @@ class ChatFormat:
     def _end_of_turn(self) -> int:
         """Read from the template which token closes an answer; the eos where none does."""
         exchange = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-        closing = self._markup_ids(self._render(exchange, open_answer=False)[-1])
+        parts = self._render(exchange, open_answer=False)
+        if parts[1::2] != ["0", "1"]:
+            raise ChatFormatError(
+                "The model's chat template leaves out what was said. Correct it, or delete it for plain dialogue."
+            )
+        closing = self._markup_ids(parts[-1])
         return next(
             (token for token in closing if token in self._special_ids), int(self.tokenizer.eos_token_id)
         )
@@ -213,6 +242,19 @@ def _without_oldest_turn(messages: ChatMessages) -> list[Mapping[str, str]] | No
     turns = list(messages[len(system) :])
     starts = [i for i, message in enumerate(turns) if message["role"] == "user" and i > 0]
     return [*system, *turns[starts[0] :]] if starts else None
+
+
+def _special_ids(tokenizer: Any) -> frozenset[int]:
+    """Control tokens by name, and those that are only marked: Phi 3 ends its turns with one of these."""
+    marked = (token for token, added in tokenizer.added_tokens_decoder.items() if added.special)
+    return frozenset(int(token) for token in (*tokenizer.all_special_ids, *marked))
+
+
+def _spelt_controls(tokenizer: Any) -> re.Pattern[str] | None:
+    """Find added tokens that are not marked special, such as Qwen's <think>; runs of blanks are ordinary text."""
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.special]
+    spelt = sorted((text for text in added if len(text) > 1 and text.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, spelt))) if spelt else None
 
 
 def _give_distinct_pad(tokenizer: Any) -> None:

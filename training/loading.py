@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +17,7 @@ from training.chat_format import ChatFormat, ChatFormatError
 from training.errors import TrainingError
 
 _INDEX = "model.safetensors.index.json"
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class ModelFolderError(TrainingError):
@@ -37,8 +37,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The most tokens, prompt and completion together, that the model can attend to."""
-        config: Any = self.model.config.get_text_config()
-        return int(getattr(config, "max_position_embeddings", None) or config.n_positions)
+        return int(self.model.config.get_text_config().max_position_embeddings)
 
 
 def load_language_model(
@@ -55,6 +54,7 @@ def load_language_model(
         raise ModelFolderError(f"There is no model folder {path}. Check the path, or give a hub name.")
     chat_format = _load_chat_format(path)
     model = _load_weights(path, dtype).to(device)
+    _check_context(path, model)
     _fit_vocabulary(path, model, chat_format)
     return LoadedModel(model.eval(), chat_format, path)
 
@@ -82,11 +82,10 @@ def _check_folder(folder: Path) -> None:
 
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / _INDEX).is_file():
-        shards = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        return [folder / name for name in sorted(set(shards))]
+        return [folder / name for name in _shards(folder / _INDEX)]
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
-    pickled = ", ".join(path.name for path in sorted(folder.glob("*.bin")))
+    pickled = ", ".join(path.name for path in sorted(folder.iterdir()) if path.suffix in _PICKLED)
     hint = (
         f"Its {pickled} may run code when opened and is not read; convert it to safetensors."
         if pickled
@@ -95,6 +94,15 @@ def _weight_files(folder: Path) -> list[Path]:
     raise ModelFolderError(
         f"{folder} has no model.safetensors. {hint or 'Copy the weights there, or give the complete folder.'}"
     )
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFolderError(
+            f"{index} does not say which files hold the weights ({error!r}). Copy the folder again."
+        ) from error
 
 
 def _check_weights(path: Path) -> None:
@@ -140,17 +148,26 @@ def _load_weights(path: str, dtype: torch.dtype) -> PreTrainedModel:
     return loaded
 
 
+def _check_context(path: str, model: PreTrainedModel) -> None:
+    if not getattr(model.config.get_text_config(), "max_position_embeddings", None):
+        raise ModelFolderError(
+            f"The config.json of {path} does not say how many tokens the model can read. "
+            'Add "max_position_embeddings", the length it was trained with.'
+        )
+
+
 def _fit_vocabulary(path: str, model: PreTrainedModel, chat_format: ChatFormat) -> None:
     """Grow the embeddings for an added pad token; refuse a tokenizer that belongs to another model."""
     rows = model.get_input_embeddings().weight.shape[0]
-    if chat_format.vocab_size <= rows:
+    tokens = chat_format.vocab_size
+    if tokens <= rows <= 2 * tokens:  # some models have rows to spare, but never half of them
         return
-    if chat_format.pad_token_id != rows:
+    if tokens < rows or chat_format.pad_token_id != rows:
         raise ModelFolderError(
-            f"The tokenizer of {path} has {chat_format.vocab_size:,} tokens and the model {rows:,} "
+            f"The tokenizer of {path} has {tokens:,} tokens and the model {rows:,} "
             "embeddings: they do not belong together. Put the model's own tokenizer into the folder."
         )
-    model.resize_token_embeddings(chat_format.vocab_size, mean_resizing=False)
+    model.resize_token_embeddings(tokens, mean_resizing=False)
 
 
 def _first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ class ServedVersion:
         self._tokenizer_lock = (
             threading.Lock()
         )  # encoding switches a flag of the shared tokenizer back and forth
-        self._special_ids = frozenset(int(token) for token in loaded.chat_format.tokenizer.all_special_ids)
+        self._special_ids = loaded.chat_format.special_ids
         self.batch = self.new_batch()
 
     def new_batch(self) -> DecodingBatch[int]:

@@ -143,6 +143,28 @@ def test_the_end_of_turn_is_read_from_a_foreign_template() -> None:
     assert spelt(foreign, foreign.prompt_ids(HELLO)).endswith("<|im_end|>\n<|im_start|>assistant\n")
 
 
+def test_added_tokens_that_are_not_marked_special_cannot_be_typed() -> None:
+    tokenizer = byte_tokenizer("<eos>", eos_token="<eos>")
+    tokenizer.add_tokens(["<think>", "<|call|>", "    "])
+    chat = ChatFormat(tokenizer)
+    think, call, blanks = tokenizer.convert_tokens_to_ids(["<think>", "<|call|>", "    "])
+    ids = chat.text_ids("a<think>b<|call|><think>    c")
+    assert think not in ids
+    assert call not in ids
+    assert ids.count(blanks) == 1  # a run of blanks is text
+    assert chat.decode(ids) == "a<think>b<|call|><think>    c"
+
+
+def test_an_end_of_turn_that_the_tokenizer_marks_but_does_not_name_is_found() -> None:
+    tokenizer = byte_tokenizer(
+        "<|endoftext|>", "<|im_start|>", "<|im_end|>", eos_token="<|endoftext|>", chat_template=CHATML
+    )
+    chat = ChatFormat(tokenizer)
+    assert "<|im_end|>" not in tokenizer.all_special_tokens
+    assert tokenizer.convert_ids_to_tokens(chat.end_token_id) == "<|im_end|>"
+    assert {chat.end_token_id, chat.start_token_id, chat.pad_token_id} <= chat.special_ids
+
+
 def test_a_tokenizer_without_an_end_is_refused_with_the_remedy() -> None:
     with pytest.raises(ChatFormatError, match=r"Set eos_token in its tokenizer_config\.json"):
         ChatFormat(byte_tokenizer())

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+)
 
 from tests.tiny_model import make_tiny_model
 from training.bundled import BUNDLED_MODEL_DIR
@@ -75,6 +82,20 @@ def test_pickled_weights_are_not_opened(folder: Path) -> None:
         load_language_model(folder)
 
 
+@pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": 3}'])
+def test_an_index_of_weights_that_cannot_be_read_is_named(folder: Path, index: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ModelFolderError, match=r"index\.json does not say which files hold the weights"):
+        load_language_model(folder)
+
+
+def test_a_missing_shard_is_named(folder: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelFolderError, match=r"model-00002\.safetensors is missing or cut off"):
+        load_language_model(folder)
+
+
 @pytest.mark.parametrize("kept", [0, 7, 1000])
 def test_weights_cut_off_in_copying_are_named(folder: Path, kept: int) -> None:
     weights = folder / "model.safetensors"
@@ -102,6 +123,46 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) ->
         GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_layer=1, n_head=2)
     ).save_pretrained(folder)
     with pytest.raises(ModelFolderError, match="has 400 tokens and the model 300 embeddings"):
+        load_language_model(folder)
+
+
+def test_a_tokenizer_with_far_fewer_tokens_than_the_model_is_refused(folder: Path) -> None:
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=801, n_positions=64, n_embd=32, n_layer=1, n_head=2)
+    ).save_pretrained(folder)
+    with pytest.raises(ModelFolderError, match="has 400 tokens and the model 801 embeddings"):
+        load_language_model(folder)
+
+
+def test_a_model_may_have_embeddings_to_spare(folder: Path) -> None:
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=1, n_head=2)
+    ).save_pretrained(folder)
+    assert load_language_model(folder).model.config.vocab_size == 512
+
+
+def test_a_tokenizer_that_names_no_end_is_refused(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    named = {key: value for key, value in json.loads(path.read_text()).items() if key != "eos_token"}
+    path.write_text(json.dumps(named))
+    with pytest.raises(ModelFolderError, match="Set eos_token in its tokenizer_config"):
+        load_language_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [("{% for", "cannot be read"), ("Hello!", "leaves out what was said")],
+)
+def test_a_broken_chat_template_is_refused(folder: Path, template: str, message: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelFolderError, match=f"chat template {message}.*plain dialogue"):
+        load_language_model(folder)
+
+
+def test_a_model_that_names_no_context_length_is_refused(folder: Path) -> None:
+    shape = {"vocab_size": 400, "hidden_size": 32, "n_layer": 1, "n_head": 2}
+    BloomForCausalLM(BloomConfig(**shape)).save_pretrained(folder)
+    with pytest.raises(ModelFolderError, match='Add "max_position_embeddings"'):
         load_language_model(folder)
 
 
