@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,16 @@ class CheckpointMismatchError(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come: optimiser steps, seconds spent training, tokens seen."""
+    """How far a run has come: optimiser steps, seconds spent training, tokens seen.
+
+    `best_loss` is the lowest held-out loss so far where a run looks for it, `waited` the validations since then.
+    """
 
     step: int = 0
     seconds: float = 0.0
     tokens: int = 0
+    best_loss: float = math.inf
+    waited: int = 0
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:
@@ -52,9 +58,14 @@ def fingerprint(values: Mapping[str, Any]) -> str:
 
 
 def save_checkpoint(
-    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, run: str
+    folder: Path,
+    *,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    progress: Progress,
+    run: str,
 ) -> None:
-    """Write model, optimiser and progress to `folder`; `run` is the fingerprint that a resume must match.
+    """Write model, optimisers and progress to `folder`; `run` is the fingerprint that a resume must match.
 
     Raises CheckpointWriteError when the disk is full or read-only; the checkpoint before stays whole.
     """
@@ -62,7 +73,7 @@ def save_checkpoint(
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         fresh.mkdir(parents=True)
-        save_file(_tensors(model, optimizer), fresh / _WEIGHTS)
+        save_file(_tensors(model, optimizers), fresh / _WEIGHTS)
         (fresh / _STATE).write_text(json.dumps({"run": run, **asdict(progress)}), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -77,9 +88,9 @@ def save_checkpoint(
 
 
 def restore_checkpoint(
-    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, run: str
+    folder: Path, *, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], run: str
 ) -> Progress | None:
-    """Load the newest whole checkpoint into model and optimiser; None when there is none.
+    """Load the newest whole checkpoint into model and optimisers; None when there is none.
 
     Raises CheckpointMismatchError when it was written by a run with another fingerprint.
     """
@@ -94,7 +105,7 @@ def restore_checkpoint(
                 f"The checkpoint in {candidate} belongs to a run with other settings or data. "
                 "Use the settings it was started with, or another output folder."
             )
-        _load(tensors, model, optimizer)
+        _load(tensors, model, optimizers)
         return Progress(**state)
     return None
 
@@ -103,17 +114,18 @@ def _beside(folder: Path, word: str) -> Path:
     return folder.with_name(f"{folder.name}.{word}")
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _tensors(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value.detach().cpu() for name, value in model.named_parameters()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        for name, value in moments.items():
-            tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+    for place, optimizer in enumerate(optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                tensors[f"optimizer{place}.{index}.{name}"] = value.detach().cpu().contiguous()
     return tensors
 
 
-def _load(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _load(tensors: dict[str, Tensor], model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     parameters = dict(model.named_parameters())
-    state: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     with torch.no_grad():
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
@@ -121,5 +133,6 @@ def _load(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.O
                 parameters[rest].copy_(value)
             else:
                 index, _, name = rest.partition(".")
-                state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+                states[int(kind.removeprefix("optimizer"))].setdefault(int(index), {})[name] = value
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

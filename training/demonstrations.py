@@ -37,6 +37,16 @@ class Example:
     token_ids: tuple[int, ...]
     assistant_mask: tuple[bool, ...]
 
+    @property
+    def answer_tokens(self) -> int:
+        """How many tokens the loss on answers counts; the first token is predicted by none."""
+        return sum(self.assistant_mask[1:])
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the auxiliary loss counts."""
+        return len(self.assistant_mask) - 1 - self.answer_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -81,25 +91,23 @@ class ExampleBatches:
         weights: Sequence[float],
         *,
         tokens_per_batch: int,
-        pad_id: int,
         seed: int,
     ) -> None:
         self._examples = examples
         self._weights = np.asarray(weights, dtype=np.float64)
         self._tokens_per_batch = tokens_per_batch
-        self._pad_id = pad_id
         self._seed = seed
         self._first, self._epoch, self._plan = 0, 0, self._plan_epoch(0)
 
-    def batch(self, step: int) -> Batch:
-        """The batch of optimiser step `step`; asked in ascending order."""
-        if step < self._first:
-            raise ValueError(f"Batch {step} lies before the current epoch, which starts at {self._first}.")
-        while step >= self._first + len(self._plan):
+    def examples(self, number: int) -> list[Example]:
+        """The examples of batch `number`; asked in ascending order."""
+        if number < self._first:
+            raise ValueError(f"Batch {number} lies before the current epoch, which starts at {self._first}.")
+        while number >= self._first + len(self._plan):
             self._first += len(self._plan)
             self._epoch += 1
             self._plan = self._plan_epoch(self._epoch)
-        return collate([self._examples[i] for i in self._plan[step - self._first]], pad_id=self._pad_id)
+        return [self._examples[i] for i in self._plan[number - self._first]]
 
     def _plan_epoch(self, epoch: int) -> list[list[int]]:
         """Example numbers by batch: drawn, roughly sorted by length, cut at the token limit, shuffled."""

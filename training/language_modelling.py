@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch.nn import functional
 from training.numerics import Numerics
 from training.pace import learning_rate
 
+OptimizerKind = Literal["adamw", "muon"]
+
 
 def next_token_loss(model: nn.Module, tokens: Tensor) -> Tensor:
     """Mean of −log p(token | tokens before it) over `tokens` (batch, time + 1), in nats."""
@@ -18,25 +21,49 @@ def next_token_loss(model: nn.Module, tokens: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
 
 
-def make_optimizer(model: nn.Module, *, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only, as GPT-2's successors do; biases and norms are left free."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def make_optimizers(
+    model: nn.Module, *, weight_decay: float, kind: OptimizerKind = "adamw"
+) -> list[torch.optim.Optimizer]:
+    """AdamW with decay on matrices only; with `muon` the blocks' matrices are Muon's (Jordan et al., 2024).
+
+    Muon's steps are scaled to the size of AdamW's, so that one learning rate serves both (Liu et al., 2025).
+    """
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = _matrices_of_blocks(model) if kind == "muon" else []
+    chosen = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in learning if id(parameter) not in chosen]
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return optimizers
 
 
-def step_optimizer(
-    optimizer: torch.optim.Optimizer, model: nn.Module, *, peak: float, share_done: float
+def _matrices_of_blocks(model: nn.Module) -> list[nn.Parameter]:
+    """Every learning matrix that is not an embedding or the (often tied) output layer."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    embeddings |= {id(output.weight)} if output is not None else set()
+    return [p for p in model.parameters() if p.requires_grad and p.dim() == 2 and id(p) not in embeddings]
+
+
+def step_optimizers(
+    optimizers: Sequence[torch.optim.Optimizer], model: nn.Module, *, peak: float, share_done: float
 ) -> None:
     """Clip the gradient to norm 1 and take one step at the learning rate of this share of the run."""
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(peak, share_done)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(peak, share_done)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 @torch.no_grad()

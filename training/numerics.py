@@ -11,6 +11,8 @@ from typing import Literal
 
 import torch
 
+from training.ranks import Ranks
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -46,15 +48,18 @@ def probe_numerics(
     return Numerics(device, is_bfloat16, is_compiled, f"{why}, {compilation}, on {device}")
 
 
-def kept_precision(folder: Path, numerics: Numerics) -> Numerics:
+def kept_precision(folder: Path, numerics: Numerics, ranks: Ranks | None = None) -> Numerics:
     """The numerics in the precision that the run of this folder began with, and note it at the beginning.
 
-    A probe of a busy machine may decide otherwise the next time; a resumed run must compute as before.
+    A probe of a busy machine may decide otherwise the next time; a resumed run must compute as before, and so must
+    every rank.
     """
     note = folder / "precision.txt"
-    if not note.exists():
+    if (ranks is None or ranks.is_first) and not note.exists():
         folder.mkdir(parents=True, exist_ok=True)
         note.write_text("bfloat16" if numerics.is_bfloat16 else "float32", encoding="utf-8")
+    if ranks:
+        ranks.wait()
     began_with_bfloat16 = note.read_text(encoding="utf-8").strip() == "bfloat16"
     if began_with_bfloat16 == numerics.is_bfloat16:
         return numerics

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from training.checkpoint import Progress
 
@@ -50,10 +51,11 @@ class Clock:
     def is_over(self) -> bool:
         return self.share_done >= 1
 
-    def advance(self, tokens: int) -> None:
-        """Count one optimiser step over `tokens` tokens."""
-        seconds = self._resumed_at.seconds + time.perf_counter() - self._started
-        self.progress = Progress(self.progress.step + 1, seconds, self.progress.tokens + tokens)
+    def advance(self, tokens: int, *, agree: Callable[[float], float] = float) -> None:
+        """Count one optimiser step over `tokens` tokens; `agree` gives every rank the first one's time."""
+        seconds = agree(self._resumed_at.seconds + time.perf_counter() - self._started)
+        here = self.progress
+        self.progress = replace(here, step=here.step + 1, seconds=seconds, tokens=here.tokens + tokens)
 
     def line(self, loss: float) -> str:
         """One line of progress: step, loss, speed since the line before, time spent and time left."""

@@ -60,13 +60,12 @@ class PackedRows:
         if not self.rows_per_epoch:
             raise ValueError("All sources together have weight 0; give at least one a weight above 0.")
 
-    def batch(self, first_row: int, count: int) -> Tensor:
-        """Rows `first_row` … of the endless sequence of epochs, as int64 (count, context_length + 1)."""
-        rows = [self._row(index) for index in range(first_row, first_row + count)]
-        return torch.from_numpy(np.stack(rows).astype(np.int64))
+    def rows(self, numbers: Sequence[int]) -> Tensor:
+        """These rows of the endless sequence of epochs, as int64 (rows, context_length + 1)."""
+        return torch.from_numpy(np.stack([self._row(number) for number in numbers]).astype(np.int64))
 
-    def _row(self, index: int) -> Tokens:
-        epoch, place = divmod(index, self.rows_per_epoch)
+    def _row(self, number: int) -> Tokens:
+        epoch, place = divmod(number, self.rows_per_epoch)
         source, start = self._plan(epoch)[place]
         row: Tokens = self._streams[source][start : start + self._width]
         return row

@@ -1,82 +1,67 @@
-"""Pretrains a small GPT-2 from nothing on a folder of text: tokenizer, packed rows, next-token loss."""
+"""Pretrains a small GPT from nothing on a folder of text: tokenizer, packed rows, next-token loss.
+
+Started by torchrun, the same command shares every batch among the processes and ends with the same model.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from training.chat_format import ChatFormat
-from training.checkpoint import Progress, fingerprint, restore_checkpoint, save_checkpoint
-from training.corpus import Corpus, read_corpus, read_recipe
+from training.corpus import Corpus, demonstration_sources, read_corpus, read_recipe
+from training.decontamination import read_keep_out
 from training.export import export_model
-from training.language_modelling import (
-    heldout_losses,
-    loss_line,
-    make_optimizer,
-    next_token_loss,
-    parameter_count,
-    step_optimizer,
-)
-from training.numerics import Precision, kept_precision, probe_numerics
-from training.pace import Clock, Length
-from training.packing import PackedRows, pack
+from training.language_modelling import OptimizerKind, heldout_losses, next_token_loss, parameter_count
+from training.learning_run import Report, RunSettings, learn, silent
+from training.new_model import Architecture, new_model
+from training.numerics import Numerics, kept_precision, probe_numerics
+from training.packing import PackedRows
+from training.ranks import Ranks, joined_ranks
+from training.shards import Shards, open_shards, write_shards
 from training.tokenizer import train_tokenizer
 
-Report = Callable[[str], None]
 _HELD_OUT_ROWS = 8
 
 
-class PretrainSettings(BaseModel):
-    """Data, size and length of a pretraining run; give `minutes` or `steps`."""
+class PretrainSettings(RunSettings):
+    """Data and size of a pretraining run, beside its length and optimiser.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    `demonstrations` is a folder or file of conversations beside the texts, taken `demonstration_passes` times for each
+    pass over them; nothing of the `keep_out` files' test texts is learnt. `rows_per_step` counts the rows of all
+    processes; each is as long as the context.
+    """
 
     data_dir: Path
-    output_dir: Path
     recipe: Path | None = None
-    minutes: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, gt=0)
-    seed: int = 0
+    demonstrations: Path | None = None
+    demonstration_passes: float = Field(default=4, gt=0)
+    keep_out: tuple[Path, ...] = ()
     vocab_size: int = Field(default=6144, ge=300, le=65_536)
     context_length: int = Field(default=512, ge=16)
+    architecture: Architecture = "llama"
     n_layer: int = Field(default=6, ge=1)
     n_head: int = Field(default=6, ge=1)
     n_embd: int = Field(default=288, ge=8)
     rows_per_step: int = Field(default=8, ge=1)
-    accumulation: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1.5e-3, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    checkpoint_minutes: float = Field(default=4, gt=0)
-    validate_steps: int = Field(default=250, ge=1)
-    compile_model: bool | None = None
-    precision: Precision = "auto"
+    optimizer: OptimizerKind = "muon"
+    learning_rate: float = Field(default=2e-3, gt=0)
 
     @model_validator(mode="after")
     def _fits_together(self) -> PretrainSettings:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError("Give the length of the run either in minutes or in steps.")
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}; "
                 f"choose n_embd {self.n_embd - self.n_embd % self.n_head} or another number of heads."
             )
         return self
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        return self.output_dir / "checkpoint"
-
-    @property
-    def model_dir(self) -> Path:
-        return self.output_dir / "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,78 +77,47 @@ class PretrainResult:
 
 def pretrain(settings: PretrainSettings, report: Report = print) -> PretrainResult:
     """Train tokenizer and model, resuming from the output folder's checkpoint where there is one."""
-    # 1. Text
-    corpus = read_corpus(settings.data_dir, read_recipe(settings.recipe) if settings.recipe else None)
-    report_corpus(corpus, report)
-    chat_format = _tokenizer_of_run(settings, corpus, report)
-    weights = {source.file: source.pretrain for source in corpus.recipe.sources}
-    rows = PackedRows(
-        pack(
-            [document for document in corpus.training if weights[document.source]],
-            chat_format,
-            seed=settings.seed,
-        ),
-        weights,
-        context_length=settings.context_length,
-        seed=settings.seed,
-    )
-    heldout = heldout_rows(corpus, chat_format, context_length=settings.context_length)
-    report(f"{rows.rows_per_epoch * settings.context_length:,} tokens make one pass over the weighted corpus")
+    with joined_ranks() as ranks:
+        report = report if ranks.is_first else silent
 
-    # 2. Model and numerics
-    torch.manual_seed(settings.seed)
-    numerics = kept_precision(
-        settings.output_dir,
-        probe_numerics(precision=settings.precision, compile_model=settings.compile_model),
-    )
-    model = _new_model(settings, chat_format).to(numerics.device)
-    optimizer = make_optimizer(model, weight_decay=settings.weight_decay)
-    report(f"{parameter_count(model):,} parameters; {numerics.reason}")
-    run = fingerprint(
-        settings.model_dump(exclude={"output_dir", "minutes", "steps", "compile_model", "checkpoint_minutes"})
-    )
-    progress = restore_checkpoint(settings.checkpoint_dir, model=model, optimizer=optimizer, run=run)
-    if progress:
-        report(f"resuming at step {progress.step:,}")
+        # 1. Text
+        if ranks.is_first:
+            _prepare(settings, report)
+        ranks.wait()
+        chat_format = ChatFormat.from_folder(settings.output_dir / "tokenizer")
+        shards = open_shards(settings.output_dir / "shards")
+        assert shards is not None  # the first rank has just written them
 
-    # 3. Steps
-    loss_of = torch.compile(next_token_loss) if numerics.is_compiled else next_token_loss
-    clock = Clock(Length(settings.steps, settings.minutes), progress or Progress())
-    saved_at, running_loss = clock.progress.seconds, 0.0
-    while not clock.is_over:
-        step = clock.progress.step
-        for part in range(settings.accumulation):
-            first = (step * settings.accumulation + part) * settings.rows_per_step
-            batch = rows.batch(first, settings.rows_per_step).to(numerics.device)
-            with numerics.autocast():
-                loss = loss_of(model, batch)
-            torch.autograd.backward(loss / settings.accumulation)
-        step_optimizer(optimizer, model, peak=settings.learning_rate, share_done=clock.share_done)
-        clock.advance(settings.rows_per_step * settings.accumulation * settings.context_length)
-        running_loss = loss.item() if not running_loss else 0.95 * running_loss + 0.05 * loss.item()
-        if clock.progress.step % 25 == 0:
-            report(clock.line(running_loss))
-        if clock.progress.step % settings.validate_steps == 0:
-            report(loss_line(heldout_losses(model, heldout, numerics)))
-        if clock.progress.seconds - saved_at > 60 * settings.checkpoint_minutes:
-            save_checkpoint(
-                settings.checkpoint_dir, model=model, optimizer=optimizer, progress=clock.progress, run=run
-            )
-            saved_at = clock.progress.seconds
+        # 2. Model and numerics
+        torch.manual_seed(settings.seed)
+        numerics = kept_precision(
+            settings.output_dir,
+            probe_numerics(
+                device=ranks.device, precision=settings.precision, compile_model=settings.compile_model
+            ),
+            ranks,
+        )
+        model = _new_model(settings, chat_format).to(numerics.device)
+        report(f"{parameter_count(model):,} parameters; {numerics.reason}")
 
-    # 4. The finished base model
-    save_checkpoint(
-        settings.checkpoint_dir, model=model, optimizer=optimizer, progress=clock.progress, run=run
-    )
-    losses = heldout_losses(model, heldout, numerics)
-    report(loss_line(losses))
-    export_model(model, chat_format, settings.model_dir)
-    result = PretrainResult(
-        settings.model_dir, clock.progress.step, clock.progress.tokens, parameter_count(model), losses
-    )
-    record = {"settings": settings.model_dump(), "counts": corpus.counts, **asdict(result)}
-    (settings.output_dir / "pretraining.json").write_text(json.dumps(record, indent=1, default=str))
-    return result
+        # 3. Steps
+        material = _Rows(settings, shards, model, numerics, ranks)
+        report(f"{material.tokens_per_pass:,} tokens make one pass over the weighted corpus")
+        outcome = learn(settings, model, material, ranks, report)
+
+        # 4. The finished base model
+        result = PretrainResult(
+            settings.model_dir,
+            outcome.progress.step,
+            outcome.progress.tokens,
+            parameter_count(model),
+            outcome.heldout_loss,
+        )
+        if ranks.is_first:
+            export_model(model, chat_format, settings.model_dir)
+            _write_record(settings, shards, result)
+        ranks.wait()
+        return result
 
 
 def report_corpus(corpus: Corpus, report: Report) -> None:
@@ -176,26 +130,68 @@ def report_corpus(corpus: Corpus, report: Report) -> None:
         report(f"… and {len(corpus.bad_records) - 10} more bad records")
 
 
-def heldout_rows(corpus: Corpus, chat_format: ChatFormat, *, context_length: int) -> dict[str, Tensor]:
+class _Rows:
+    """Packed rows as the material of a run, and rows of every source's held-out part."""
+
+    def __init__(
+        self, settings: PretrainSettings, shards: Shards, model: nn.Module, numerics: Numerics, ranks: Ranks
+    ) -> None:
+        self._settings, self._model = settings, model
+        self._numerics, self._ranks = numerics, ranks
+        self._rows = PackedRows(
+            shards.training, shards.weights, context_length=settings.context_length, seed=settings.seed
+        )
+        self._heldout = heldout_rows(shards, context_length=settings.context_length)
+        self._loss = torch.compile(next_token_loss) if numerics.is_compiled else next_token_loss
+
+    @property
+    def tokens_per_pass(self) -> int:
+        return self._rows.rows_per_epoch * self._settings.context_length
+
+    def backward(self, step: int, part: int) -> tuple[float, int]:
+        settings = self._settings
+        first = (step * settings.accumulation + part) * settings.rows_per_step
+        numbers = self._ranks.share(range(first, first + settings.rows_per_step))
+        batch = self._rows.rows(numbers).to(self._numerics.device)
+        with self._numerics.autocast():
+            loss = self._loss(self._model, batch)
+        share = len(numbers) / settings.rows_per_step
+        torch.autograd.backward(loss * (share / settings.accumulation))
+        return loss.item(), settings.rows_per_step * settings.context_length
+
+    def heldout_losses(self) -> Mapping[str, float]:
+        return heldout_losses(self._model, self._heldout, self._numerics)
+
+
+def heldout_rows(shards: Shards, *, context_length: int) -> dict[str, Tensor]:
     """A few packed rows of every source's held-out documents."""
     rows = {}
-    for source, stream in pack(corpus.heldout, chat_format, seed=0).items():
+    for source, stream in shards.heldout.items():
         packed = PackedRows({source: stream}, {source: 1.0}, context_length=context_length, seed=0)
-        rows[source] = packed.batch(0, min(_HELD_OUT_ROWS, packed.rows_per_epoch))
+        rows[source] = packed.rows(range(min(_HELD_OUT_ROWS, packed.rows_per_epoch)))
     return rows
 
 
-def _tokenizer_of_run(settings: PretrainSettings, corpus: Corpus, report: Report) -> ChatFormat:
-    """Train the tokenizer, or take the one that this run trained before it was interrupted."""
-    folder = settings.output_dir / "tokenizer"
-    if folder.exists():
-        return ChatFormat.from_folder(folder)
+def _prepare(settings: PretrainSettings, report: Report) -> None:
+    """Read the corpus into a tokenizer and shards, unless this run has done so before it was interrupted."""
+    shards, tokenizer_dir = settings.output_dir / "shards", settings.output_dir / "tokenizer"
+    if open_shards(shards) is not None and tokenizer_dir.exists():
+        return
+    corpus = read_corpus(
+        settings.data_dir,
+        read_recipe(settings.recipe) if settings.recipe else None,
+        keep_out=read_keep_out(settings.keep_out),
+        demonstrations=demonstration_sources(settings.demonstrations, passes=settings.demonstration_passes)
+        if settings.demonstrations
+        else (),
+    )
+    report_corpus(corpus, report)
     tokenizer = train_tokenizer(
         _tokenizer_texts(corpus), vocab_size=settings.vocab_size, context_length=settings.context_length
     )
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(tokenizer_dir)
     report(f"tokenizer with {len(tokenizer):,} tokens trained")
-    return ChatFormat(tokenizer)
+    write_shards(shards, corpus, ChatFormat(tokenizer), seed=settings.seed)
 
 
 def _tokenizer_texts(corpus: Corpus) -> Iterator[str]:
@@ -208,17 +204,22 @@ def _tokenizer_texts(corpus: Corpus) -> Iterator[str]:
 
 
 def _new_model(settings: PretrainSettings, chat_format: ChatFormat) -> Any:
-    config = GPT2Config(
-        vocab_size=chat_format.vocab_size,
-        n_positions=settings.context_length,
+    return new_model(
+        settings.architecture,
+        chat_format,
+        context_length=settings.context_length,
         n_layer=settings.n_layer,
         n_head=settings.n_head,
         n_embd=settings.n_embd,
-        resid_pdrop=0.0,  # a corpus seen for a pass or two cannot be memorised
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=chat_format.start_token_id,
-        eos_token_id=chat_format.end_token_id,
-        pad_token_id=chat_format.pad_token_id,
     )
-    return GPT2LMHeadModel(config)
+
+
+def _write_record(settings: PretrainSettings, shards: Shards, result: PretrainResult) -> None:
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "counts": shards.counts,
+        "tokens": {source: len(stream) for source, stream in shards.training.items()},
+        "result": asdict(result),
+    }
+    path = settings.output_dir / "pretraining.json"
+    path.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")

@@ -8,75 +8,65 @@ trainer's inner step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.chat_format import ChatFormat
-from training.checkpoint import Progress, fingerprint, restore_checkpoint, save_checkpoint
-from training.corpus import Corpus, CorpusError, Document, Recipe, SourceRecipe, read_corpus, read_recipe
+from training.corpus import (
+    Corpus,
+    CorpusError,
+    Document,
+    SourceRecipe,
+    demonstration_sources,
+    read_corpus,
+    read_recipe,
+)
+from training.decontamination import read_keep_out
 from training.demonstrations import Batch, Example, ExampleBatches, collate, cut_conversation, make_example
 from training.export import export_model
-from training.language_modelling import loss_line, make_optimizer, step_optimizer
-from training.loading import load_language_model
-from training.numerics import Numerics, Precision, kept_precision, probe_numerics
-from training.pace import Clock, Length
+from training.learning_run import Report, RunSettings, learn, silent
+from training.loading import LoadedModel, load_language_model
+from training.numerics import Numerics, kept_precision, probe_numerics
 from training.pretrain import report_corpus
+from training.ranks import Ranks, joined_ranks
 
-Report = Callable[[str], None]
 _HELD_OUT_EXAMPLES = 64
 
 
-class SftSettings(BaseModel):
-    """Base model, conversations and length of a fine-tuning run; give `minutes` or `steps`.
+class SftSettings(RunSettings):
+    """Base model and conversations of a fine-tuning run, beside its length and optimiser.
 
-    `demonstrations` is one more file, taken `demonstration_passes` times for each pass over the rest.
+    `demonstrations` is a file or folder of conversations, taken `demonstration_passes` times for each pass over
+    the rest; nothing of the `keep_out` files' test texts is learnt.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     base: str
-    output_dir: Path
     data_dir: Path | None = None
     recipe: Path | None = None
     demonstrations: Path | None = None
     demonstration_passes: float = Field(default=10, gt=0)
-    minutes: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, gt=0)
-    seed: int = 0
+    keep_out: tuple[Path, ...] = ()
     tokens_per_batch: int = Field(default=4096, ge=64)
     learning_rate: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     auxiliary_weight: float = Field(default=0.0, ge=0)
-    checkpoint_minutes: float = Field(default=4, gt=0)
-    validate_steps: int = Field(default=250, ge=1)
     compile_model: bool | None = False  # batches come in many shapes: compiling pays on long runs only
-    precision: Precision = "auto"
 
     @model_validator(mode="after")
-    def _fits_together(self) -> SftSettings:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError("Give the length of the run either in minutes or in steps.")
+    def _has_conversations(self) -> SftSettings:
         if self.data_dir is None and self.demonstrations is None:
             raise ValueError(
                 "Give conversations to learn from: a data folder, a demonstrations file, or both."
             )
         return self
-
-    @property
-    def checkpoint_dir(self) -> Path:
-        return self.output_dir / "checkpoint"
-
-    @property
-    def model_dir(self) -> Path:
-        return self.output_dir / "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,121 +82,147 @@ class SftResult:
 
 def sft(settings: SftSettings, report: Report = print) -> SftResult:
     """Fine-tune, resuming from the output folder's checkpoint where there is one."""
-    # 1. Model and numerics
-    torch.manual_seed(settings.seed)
-    numerics = kept_precision(
-        settings.output_dir,
-        probe_numerics(precision=settings.precision, compile_model=settings.compile_model),
-    )
-    loaded = load_language_model(settings.base, device=numerics.device)
-    model, chat_format = loaded.model, loaded.chat_format
-    _set_dropout(model, settings.dropout)
-    optimizer = make_optimizer(model, weight_decay=settings.weight_decay)
-    report(f"fine-tuning {settings.base}; {numerics.reason}")
+    with joined_ranks() as ranks:
+        report = report if ranks.is_first else silent
 
-    # 2. Examples
-    corpora = _corpora(settings)
-    for corpus in corpora:
+        # 1. Model and numerics
+        torch.manual_seed(settings.seed)
+        numerics = kept_precision(
+            settings.output_dir,
+            probe_numerics(
+                device=ranks.device, precision=settings.precision, compile_model=settings.compile_model
+            ),
+            ranks,
+        )
+        loaded = load_language_model(settings.base, device=numerics.device)
+        _set_dropout(loaded.model, settings.dropout)
+        report(f"fine-tuning {settings.base}; {numerics.reason}")
+
+        # 2. Examples
+        corpus = _corpus(settings)
         report_corpus(corpus, report)
-    examples, weights = _examples(corpora, chat_format, loaded.context_length)
-    heldout = _heldout(corpora, chat_format, loaded.context_length)
-    batches = ExampleBatches(
-        [example for members in examples.values() for example in members],
-        [weights[source] for source, members in examples.items() for _ in members],
-        tokens_per_batch=settings.tokens_per_batch,
-        pad_id=chat_format.pad_token_id,
-        seed=settings.seed,
-    )
-    counts = {source: len(members) for source, members in examples.items()}
-    report(", ".join(f"{count:,} examples of {source}" for source, count in counts.items()))
+        material = _Conversations(settings, corpus, loaded, numerics, ranks)
+        report(", ".join(f"{count:,} examples of {source}" for source, count in material.counts.items()))
 
-    # 3. Steps
-    run = fingerprint(
-        settings.model_dump(exclude={"output_dir", "minutes", "steps", "compile_model", "checkpoint_minutes"})
-    )
-    progress = restore_checkpoint(settings.checkpoint_dir, model=model, optimizer=optimizer, run=run)
-    loss_of = torch.compile(sft_loss) if numerics.is_compiled else sft_loss
-    clock = Clock(Length(settings.steps, settings.minutes), progress or Progress())
-    saved_at, running_loss = clock.progress.seconds, 0.0
-    model.train()
-    while not clock.is_over:
-        # A resumed run must meet the dropout that an unbroken one would.
-        torch.manual_seed(settings.seed + clock.progress.step)
-        batch = batches.batch(clock.progress.step)
-        with numerics.autocast():
-            loss = loss_of(model, batch.to(numerics.device), settings.auxiliary_weight)
-        torch.autograd.backward(loss)
-        step_optimizer(optimizer, model, peak=settings.learning_rate, share_done=clock.share_done)
-        clock.advance(int(batch.attention_mask.sum()))
-        running_loss = loss.item() if not running_loss else 0.95 * running_loss + 0.05 * loss.item()
-        if clock.progress.step % 25 == 0:
-            report(clock.line(running_loss))
-        if clock.progress.step % settings.validate_steps == 0:
-            report(loss_line(_heldout_losses(model, heldout, numerics)))
-        if clock.progress.seconds - saved_at > 60 * settings.checkpoint_minutes:
-            save_checkpoint(
-                settings.checkpoint_dir, model=model, optimizer=optimizer, progress=clock.progress, run=run
+        # 3. Steps
+        loaded.model.train()
+        outcome = learn(settings, loaded.model, material, ranks, report)
+
+        # 4. The fine-tuned model
+        result = SftResult(
+            settings.model_dir,
+            outcome.progress.step,
+            outcome.progress.tokens,
+            material.counts,
+            outcome.heldout_loss,
+        )
+        if ranks.is_first:
+            _set_dropout(loaded.model, 0.0)
+            export_model(loaded.model, loaded.chat_format, settings.model_dir)
+            record = {"settings": settings.model_dump(mode="json"), "counts": corpus.counts, **asdict(result)}
+            path = settings.output_dir / "sft.json"
+            path.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+        ranks.wait()
+        return result
+
+
+class _Conversations:
+    """Batches of conversations as the material of a run, and some of every source's held-out ones."""
+
+    def __init__(
+        self, settings: SftSettings, corpus: Corpus, loaded: LoadedModel, numerics: Numerics, ranks: Ranks
+    ) -> None:
+        self._settings, self._model = settings, loaded.model
+        self._numerics, self._ranks = numerics, ranks
+        self._pad_id = loaded.chat_format.pad_token_id
+        self._loss = torch.compile(sft_loss) if numerics.is_compiled else sft_loss
+        sources = {source.file: source for source in corpus.recipe.sources if source.sft}
+        examples = _encode(corpus.training, sources, loaded.chat_format, loaded.context_length)
+        if not examples:
+            raise CorpusError(
+                "No conversation with an assistant's answer was found. Fine-tuning needs records with "
+                '"messages" that hold a user and an assistant turn.'
             )
-            saved_at = clock.progress.seconds
+        self.counts = {source: len(members) for source, members in examples.items()}
+        self._batches = ExampleBatches(
+            [example for members in examples.values() for example in members],
+            [sources[source].sft for source, members in examples.items() for _ in members],
+            tokens_per_batch=settings.tokens_per_batch,
+            seed=settings.seed,
+        )
+        heldout = _encode(corpus.heldout, sources, loaded.chat_format, loaded.context_length)
+        self._heldout = {
+            source: collate(members[:_HELD_OUT_EXAMPLES], pad_id=self._pad_id)
+            for source, members in heldout.items()
+        }
 
-    # 4. The fine-tuned model
-    save_checkpoint(
-        settings.checkpoint_dir, model=model, optimizer=optimizer, progress=clock.progress, run=run
-    )
-    losses = _heldout_losses(model, heldout, numerics)
-    report(loss_line(losses))
-    _set_dropout(model, 0.0)
-    export_model(model, chat_format, settings.model_dir)
-    result = SftResult(settings.model_dir, clock.progress.step, clock.progress.tokens, counts, losses)
-    record = {"settings": settings.model_dump(), **asdict(result)}
-    (settings.output_dir / "sft.json").write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
-    return result
+    def backward(self, step: int, part: int) -> tuple[float, int]:
+        """Each rank takes some examples of the batch; their losses are divided by the whole batch's tokens."""
+        settings = self._settings
+        examples = self._batches.examples(step * settings.accumulation + part)
+        mine = self._ranks.share(examples)
+        answers = sum(example.answer_tokens for example in examples)
+        prompts = sum(example.prompt_tokens for example in examples)
+        tokens = sum(len(example.token_ids) for example in examples)
+        if not mine:  # the batch has fewer examples than there are ranks
+            return 0.0, tokens
+        batch = collate(mine, pad_id=self._pad_id).to(self._numerics.device)
+        with self._numerics.autocast():
+            loss = self._loss(self._model, batch, settings.auxiliary_weight, answers, prompts)
+        torch.autograd.backward(loss / settings.accumulation)
+        return loss.item() * self._ranks.count, tokens
+
+    @torch.no_grad()
+    def heldout_losses(self) -> Mapping[str, float]:
+        """Loss per assistant's token of each source's held-out conversations."""
+        self._model.eval()
+        losses = {}
+        for source, batch in self._heldout.items():
+            with self._numerics.autocast():
+                losses[source] = float(sft_loss(self._model, batch.to(self._numerics.device), 0.0))
+        self._model.train()
+        return losses
 
 
-def sft_loss(model: nn.Module, batch: Batch, auxiliary_weight: float) -> Tensor:
-    """L2 + λ·L1: mean over the assistant's tokens, plus λ times the mean over all others (GPT, 2018)."""
+def sft_loss(
+    model: nn.Module,
+    batch: Batch,
+    auxiliary_weight: float,
+    answer_tokens: int | None = None,
+    prompt_tokens: int | None = None,
+) -> Tensor:
+    """L2 + λ·L1: mean over the assistant's tokens, plus λ times the mean over all others (GPT, 2018).
+
+    The counts to divide by are the batch's own, or those of a larger batch of which this is a share.
+    """
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-    loss = _mean_loss(logits, batch.answer_targets)
+    loss = _mean_loss(logits, batch.answer_targets, answer_tokens)
     if auxiliary_weight:
-        loss = loss + auxiliary_weight * _mean_loss(logits, batch.prompt_targets)
+        loss = loss + auxiliary_weight * _mean_loss(logits, batch.prompt_targets, prompt_tokens)
     return loss
 
 
-def _mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def _mean_loss(logits: Tensor, targets: Tensor, count: int | None) -> Tensor:
     """Mean cross-entropy of `targets` (batch, time), each predicted one place before it; −100 is left out."""
-    return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten())
+    logits, targets = logits[:, :-1].flatten(0, 1).float(), targets[:, 1:].flatten()
+    if count is None:
+        return functional.cross_entropy(logits, targets)
+    return functional.cross_entropy(logits, targets, reduction="sum") / count
 
 
-def _corpora(settings: SftSettings) -> list[Corpus]:
-    corpora = []
-    if settings.data_dir is not None:
-        corpora.append(
-            read_corpus(settings.data_dir, read_recipe(settings.recipe) if settings.recipe else None)
-        )
-    if settings.demonstrations is not None:
-        source = SourceRecipe(
-            file=settings.demonstrations.name, sft=settings.demonstration_passes, max_messages=1000
-        )
-        corpora.append(read_corpus(settings.demonstrations.parent, Recipe(sources=(source,))))
-    return corpora
-
-
-def _examples(
-    corpora: list[Corpus], chat_format: ChatFormat, context_length: int
-) -> tuple[dict[str, list[Example]], dict[str, float]]:
-    sources = {source.file: source for corpus in corpora for source in corpus.recipe.sources if source.sft}
-    documents = [document for corpus in corpora for document in corpus.training]
-    examples = _encode(documents, sources, chat_format, context_length)
-    if not examples:
-        raise CorpusError(
-            "No conversation with an assistant's answer was found. Fine-tuning needs records with "
-            '"messages" that hold a user and an assistant turn.'
-        )
-    return examples, {file: source.sft for file, source in sources.items()}
+def _corpus(settings: SftSettings) -> Corpus:
+    return read_corpus(
+        settings.data_dir,
+        read_recipe(settings.recipe) if settings.recipe else None,
+        demonstrations=demonstration_sources(settings.demonstrations, passes=settings.demonstration_passes)
+        if settings.demonstrations
+        else (),
+        keep_out=read_keep_out(settings.keep_out),
+    )
 
 
 def _encode(
-    documents: list[Document],
+    documents: Iterable[Document],
     sources: Mapping[str, SourceRecipe],
     chat_format: ChatFormat,
     context_length: int,
@@ -219,27 +235,6 @@ def _encode(
                 if example:
                     examples.setdefault(document.source, []).append(example)
     return examples
-
-
-def _heldout(corpora: list[Corpus], chat_format: ChatFormat, context_length: int) -> dict[str, Batch]:
-    sources = {source.file: source for corpus in corpora for source in corpus.recipe.sources if source.sft}
-    documents = [document for corpus in corpora for document in corpus.heldout]
-    return {
-        source: collate(members[:_HELD_OUT_EXAMPLES], pad_id=chat_format.pad_token_id)
-        for source, members in _encode(documents, sources, chat_format, context_length).items()
-    }
-
-
-@torch.no_grad()
-def _heldout_losses(model: nn.Module, heldout: Mapping[str, Batch], numerics: Numerics) -> dict[str, float]:
-    """Loss per assistant's token of each source's held-out conversations."""
-    model.eval()
-    losses = {}
-    for source, batch in heldout.items():
-        with numerics.autocast():
-            losses[source] = float(sft_loss(model, batch.to(numerics.device), 0.0))
-    model.train()
-    return losses
 
 
 def _set_dropout(model: Any, probability: float) -> None:

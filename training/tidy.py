@@ -49,7 +49,7 @@ def tidy_chat(text: str) -> str:
 
 def duplicate_key(text: str) -> str:
     """Letters and digits only, lower case: two texts with the same key say the same."""
-    return "".join(character for character in text.casefold() if character.isalnum())
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _corrected(found: re.Match[str]) -> str:

@@ -2,10 +2,10 @@
 
 import gzip
 import json
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,32 @@ def is_chinese(text: str) -> bool:
 
 
 def near_duplicates(texts: Iterable[str], limit: float = 0.8) -> list[tuple[str, str]]:
-    """Pairs of texts whose token sets share more than `limit` of their union (Jaccard)."""
+    """Pairs of texts whose token sets share more than `limit` of their union (Jaccard).
+
+    Such a pair has one of each set's rarest tokens in common: only sets that meet there are compared.
+    """
     sets = [(text, frozenset(tokens(text))) for text in texts]
-    return [(a, b) for (a, s), (b, t) in combinations(sets, 2) if len(s & t) > limit * len(s | t)]
+    frequency = Counter(token for _, members in sets for token in members)
+    meeting: dict[str, list[int]] = defaultdict(list)
+    found = []
+    for place, (text, members) in enumerate(sets):
+        rarest = sorted(members, key=lambda token: (frequency[token], token))
+        few = rarest[: len(members) - math.ceil(limit * len(members)) + 1]
+        for other in {other for token in few for other in meeting[token]}:
+            also, theirs = sets[other]
+            if len(members & theirs) > limit * len(members | theirs):
+                found.append((also, text))
+        for token in few:
+            meeting[token].append(place)
+    return found
 
 
 PROMPTS = read("prompts.jsonl")
-DEMONSTRATIONS = read("demonstrations.jsonl")
+DEMONSTRATIONS = [
+    record
+    for path in sorted((BUNDLED / "demonstrations").glob("*.jsonl"))
+    for record in read(f"demonstrations/{path.name}")
+]
 PASSAGES = read("ordinary_text.jsonl.gz")
 
 
@@ -74,7 +93,8 @@ def test_prompts_have_unique_ids_and_the_promised_fields() -> None:
 def test_the_parts_hold_40_40_and_20_percent_with_at_least_200_held_out() -> None:
     count = Counter(record["part"] for record in PROMPTS)
     assert set(count) == {"training", "ppo", "heldout"}
-    assert count["heldout"] >= 200
+    assert len(PROMPTS) >= 2000
+    assert count["heldout"] >= 400
     assert abs(count["training"] / len(PROMPTS) - 0.40) < 0.01
     assert abs(count["ppo"] / len(PROMPTS) - 0.40) < 0.01
 
@@ -124,8 +144,8 @@ def test_no_answer_is_given_in_more_than_one_percent_of_demonstrations() -> None
 
 
 def test_demonstrations_are_short_varied_and_many() -> None:
-    assert len(DEMONSTRATIONS) >= 260
-    assert sum(is_chinese(opening(d)) for d in DEMONSTRATIONS) >= 40
+    assert len(DEMONSTRATIONS) >= 1500
+    assert sum(is_chinese(opening(d)) for d in DEMONSTRATIONS) >= 150
     assert max(len(d["messages"]) for d in DEMONSTRATIONS) <= 8
     answers = [m["content"] for d in DEMONSTRATIONS for m in d["messages"] if m["role"] == "assistant"]
     assert max(len(answer.split()) for answer in answers) <= 60

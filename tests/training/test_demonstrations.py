@@ -1,7 +1,6 @@
 """Fine-tuning examples: how conversations are cut, what is masked, how batches are filled."""
 
 import pytest
-import torch
 
 from tests.tiny_model import SENTENCES
 from training.chat_format import ChatFormat
@@ -59,14 +58,16 @@ def test_a_batch_is_padded_masked_and_has_two_disjoint_targets() -> None:
 
 def batches(weights: list[float], *, seed: int = 0) -> ExampleBatches:
     examples = [example(4 + i % 60, first=1000 * i) for i in range(len(weights))]
-    return ExampleBatches(examples, weights, tokens_per_batch=256, pad_id=1, seed=seed)
+    return ExampleBatches(examples, weights, tokens_per_batch=256, seed=seed)
 
 
 def rows_of_an_epoch(sequence: ExampleBatches, count: int) -> list[int]:
     rows: list[int] = []
     step = 0
     while len(rows) < count:
-        rows += [int(first) // 1000 for first in sequence.batch(step).input_ids[:, 0]]
+        rows += [
+            example.token_ids[0] // 1000 for example in sequence.examples(step)
+        ]
         step += 1
     return sorted(rows)
 
@@ -79,15 +80,15 @@ def test_an_epoch_takes_each_example_as_often_as_its_weight() -> None:
 
 def test_no_batch_is_larger_than_its_token_limit() -> None:
     sequence = batches([1.0] * 60)
-    assert all(sequence.batch(step).input_ids.numel() <= 256 for step in range(30))
+    assert all(collate(sequence.examples(step), pad_id=0).input_ids.numel() <= 256 for step in range(30))
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
     late, through = batches([1.0] * 60), batches([1.0] * 60)
     for step in range(40):
-        through.batch(step)
-    assert torch.equal(late.batch(40).input_ids, through.batch(40).input_ids)
-    first_of_other = batches([1.0] * 60, seed=1).batch(0).input_ids
-    assert not torch.equal(first_of_other, batches([1.0] * 60).batch(0).input_ids)
+        through.examples(step)
+    assert late.examples(40) == through.examples(40)
+    first_of_other = batches([1.0] * 60, seed=1).examples(0)
+    assert first_of_other != batches([1.0] * 60).examples(0)
     with pytest.raises(ValueError, match="lies before the current epoch"):
-        late.batch(0)
+        late.examples(0)

@@ -1,11 +1,12 @@
-"""Where the files lie that travel with the package: small GPT, prompts, demonstrations, ordinary text."""
+"""Where the files lie that travel with the package: small GPT (fine-tuned and as pretrained), prompts, demonstrations, ordinary text."""
 
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 
 BUNDLED_MODEL_DIR = _HERE / "model"
+BUNDLED_BASE_DIR = _HERE / "base"
 BUNDLED_PROMPTS = _HERE / "prompts.jsonl"
-BUNDLED_DEMONSTRATIONS = _HERE / "demonstrations.jsonl"
+BUNDLED_DEMONSTRATIONS = _HERE / "demonstrations"
 BUNDLED_ORDINARY_TEXT = _HERE / "ordinary_text.jsonl.gz"
 BUNDLED_RECIPE = _HERE / "recipe.json"
