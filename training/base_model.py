@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.bundled import BUNDLED_MODEL_DIR
+from training.bundled import BUNDLED_BASE_DIR, BUNDLED_MODEL_DIR
 from training.errors import UnusableModel
 
 BUNDLED = "bundled"
+PRETRAINED = "bundled base"
 HUB = "hub:"
 
 
@@ -20,7 +21,7 @@ class ModelSource:
     @property
     def is_bundled(self) -> bool:
         """It came with the package, so an upgrade may replace it."""
-        return self.name == BUNDLED
+        return self.name in (BUNDLED, PRETRAINED)
 
 
 def find_source(path_or_name: str) -> ModelSource:
@@ -31,6 +32,12 @@ def find_source(path_or_name: str) -> ModelSource:
     if folder.exists() or _looks_like_path(path_or_name):
         return ModelSource(str(folder), _checked(folder))
     return ModelSource(HUB + path_or_name, None)
+
+
+def find_pretrained() -> ModelSource | None:
+    """What the bundled model was before fine-tuning; None where the package carries only the model."""
+    is_there = (BUNDLED_BASE_DIR / "config.json").is_file()
+    return ModelSource(PRETRAINED, BUNDLED_BASE_DIR) if is_there else None
 
 
 def _checked(folder: Path) -> Path:

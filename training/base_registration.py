@@ -3,21 +3,37 @@
 The bundled model is copied into the store, because the package's own files move and change with upgrades
 while adapters trained on them must keep their anchor. A folder of the person's is used where it is, a hub's
 by name.
+
+Beside the bundled model stands what it was before fine-tuning, to chat with and to compare. It never serves,
+and no version is anchored to it: the reference of PPO is the fine-tuned model.
 """
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from db.engine import Database
 from db.tables import AuditEvent, ModelVersion
-from training.base_model import HUB, ModelSource, find_source
+from training.base_model import HUB, ModelSource, find_pretrained, find_source
 from training.manifest import FileList, find_trouble, find_trouble_quickly, list_files
 from training.model_store import ModelStore
-from training.version_rows import LINE, base_of, find_serving, promote_row, versions_of_line
+from training.version_rows import (
+    LINE,
+    VersionKind,
+    base_of,
+    find_serving,
+    is_servable,
+    promote_row,
+    versions_of_line,
+)
 
 logger = logging.getLogger(__name__)
 
-BASE_KIND = "sft"  # what a person starts from has been taught to chat: it is the reference of PPO
+BASE_KIND: VersionKind = (
+    "sft"  # what a person starts from has been taught to chat: it is the reference of PPO
+)
+PRETRAINED_KIND: VersionKind = "base"
+PRETRAINED_NAME = "base"
 
 
 def ensure_base(*, database: Database, store: ModelStore, path_or_name: str, name: str) -> int:
@@ -29,14 +45,31 @@ def ensure_base(*, database: Database, store: ModelStore, path_or_name: str, nam
     UnusableModel.
     """
     source = find_source(path_or_name)
+    pretrained = find_pretrained() if source.is_bundled else None
     with store.locked():
-        known = _known_base(database, source)
-        if known is not None and _is_unchanged(known, source, store):
-            base_id = known.id
-        else:
-            base_id = _register(database, store, source, name)
+        start_id = None
+        if pretrained is not None:
+            start_id = _ensure(database, store, pretrained, _Entry(PRETRAINED_KIND, PRETRAINED_NAME))
+        base_id = _ensure(database, store, source, _Entry(BASE_KIND, name, start_id))
         _serve_line(database, source, base_id)
     return base_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a model is registered as: its kind and name, and the version it was fine-tuned from."""
+
+    kind: VersionKind
+    name: str
+    start_id: int | None = None
+
+
+def _ensure(database: Database, store: ModelStore, source: ModelSource, entry: _Entry) -> int:
+    """Return the id of a model's version; make one where there is none or its files have changed."""
+    known = _known_base(database, source)
+    if known is not None and _is_unchanged(known, source, store):
+        return known.id
+    return _register(database, store, source, entry)
 
 
 def _known_base(database: Database, source: ModelSource) -> ModelVersion | None:
@@ -62,14 +95,15 @@ def _is_unchanged(known: ModelVersion, source: ModelSource, store: ModelStore) -
     return find_trouble(source.folder, files) is None
 
 
-def _register(database: Database, store: ModelStore, source: ModelSource, name: str) -> int:
-    path, files = _place(store, source)
+def _register(database: Database, store: ModelStore, source: ModelSource, entry: _Entry) -> int:
+    path, files = _place(store, source, entry.kind)
     with database.write() as session:
         version = ModelVersion(
             line=LINE,
-            name=_free_name(name, versions_of_line(session=session)),
-            kind=BASE_KIND,
+            name=_free_name(entry.name, versions_of_line(session=session)),
+            kind=entry.kind,
             path=path,
+            start_id=entry.start_id,
             manifest={"source": source.name, "files": files},
         )
         session.add(version)
@@ -77,11 +111,11 @@ def _register(database: Database, store: ModelStore, source: ModelSource, name: 
         return version.id
 
 
-def _place(store: ModelStore, source: ModelSource) -> tuple[str, FileList]:
+def _place(store: ModelStore, source: ModelSource, kind: VersionKind) -> tuple[str, FileList]:
     if source.folder is None:
         return HUB + source.name.removeprefix(HUB), {}
     if source.is_bundled:
-        return store.copy_in(source.folder, kind=BASE_KIND)
+        return store.copy_in(source.folder, kind=kind)
     logger.info("Reading the model folder %s once, to notice later changes.", source.folder)
     return str(source.folder), list_files(source.folder)
 
@@ -111,7 +145,7 @@ def _is_of_setting(base: ModelVersion, source: ModelSource, base_id: int) -> boo
 
 def _newest_served(versions: Sequence[ModelVersion], base_id: int) -> ModelVersion:
     """The base's descendant that was promoted last, or the base itself."""
-    family = [each for each in versions if base_of(each, versions).id == base_id and each.kind != "reward"]
+    family = [each for each in versions if base_of(each, versions).id == base_id and is_servable(each)]
     promoted = [each for each in family if each.promoted_at is not None]
     if promoted:
         return max(promoted, key=lambda each: (each.promoted_at is not None and each.promoted_at, each.id))

@@ -151,13 +151,13 @@ class UnusableModel(RegistryError):
 
 
 class NotServable(RegistryError):
-    """A version of a kind that cannot chat."""
+    """A version of a kind that does not answer everybody."""
 
     code = "not_servable"
 
     def __init__(self, *, name: str, kind: str) -> None:
         super().__init__(
-            f"Model version {name} is a {kind} model and cannot answer. Promote a policy version instead.",
+            f"Model version {name} is a {kind} model and cannot serve. Promote a policy version instead.",
             name=name,
             kind=kind,
         )

@@ -102,11 +102,21 @@ def base_of(version: ModelVersion, versions: Sequence[ModelVersion]) -> ModelVer
     return version
 
 
+def is_servable(version: ModelVersion | VersionInfo) -> bool:
+    """Whether a version may answer everybody: a reward model cannot, a merely pretrained one is there to compare."""
+    return version.kind in ("sft", "policy")
+
+
+def can_chat(version: ModelVersion | VersionInfo) -> bool:
+    """Whether a version can answer those who choose it."""
+    return version.kind != "reward"
+
+
 def serve(
     *, session: Session, version: ModelVersion, versions: Sequence[ModelVersion]
 ) -> ModelVersion | None:
     """Retire what is serving and serve this version; return what was serving. Raises NotServable."""
-    if version.kind == "reward":
+    if not is_servable(version):
         raise NotServable(name=version.name, kind=version.kind)
     before = find_serving(versions)
     if before is not None:

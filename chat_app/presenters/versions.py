@@ -9,6 +9,7 @@ from chat_app.presenters.curves import number_text
 from chat_app.presenters.training import SampleCard, Tile
 from chat_app.words import Words
 from training.registry import VersionInfo
+from training.version_rows import is_servable
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,8 @@ def gate_samples(version: VersionInfo) -> list[SampleCard]:
 
 
 def offer(version: VersionInfo, words: Words) -> Offer | None:
-    """Offer to serve a version that can chat and does not answer now; against the gate only with a reason."""
-    if version.is_serving or version.kind == "reward":
+    """Offer to serve a version that may and does not answer now; against the gate only with a reason."""
+    if version.is_serving or not is_servable(version):
         return None
     is_forced = gate_report(version).get("verdict") != "pass" and version.promoted_at is None
     label = words.models.promote_anyway if is_forced else words.models.promote
@@ -149,7 +150,7 @@ def _line(version: VersionInfo, names: Mapping[int, str], words: Words, may_serv
         name=version.name,
         kind=words.models.kinds[version.kind],
         state=version.state,
-        state_label="" if version.kind == "reward" else words.models.states[version.state],
+        state_label=words.models.states[version.state] if is_servable(version) else "",
         is_serving=version.is_serving,
         lineage=_lineage(version, names, words),
         job_id=version.job_id,

@@ -245,7 +245,7 @@ _ERRORS = {
     "version_not_found": "没有编号为 {version_id} 的模型版本。",
     "broken_version": "模型版本 {name} 无法使用：{trouble}（{path}）。请从备份恢复文件，或换用其他版本。",
     "unusable_model": "设置中的模型无法使用：{message}",
-    "not_servable": "模型版本 {name} 不是聊天模型，不能回答。请选择聊天模型的版本。",
+    "not_servable": "模型版本 {name} 不是聊天模型，不能投入服务。请选择聊天模型的版本。",
     "nothing_serving": "目前没有任何模型版本在使用。请启动一次服务，或让一个版本上线。",
     "nothing_before": "在 {name} 之前没有使用过其他版本，所以无法退回。",
     "comparison_not_found": "没有这个比较。请刷新页面。",

@@ -23,7 +23,7 @@ from training.errors import (
 )
 from training.jobs import ClaimedJob, Jobs
 from training.registry import Registry
-from training.version_rows import VersionKind
+from training.version_rows import VersionKind, base_of
 
 
 @pytest.fixture
@@ -110,6 +110,7 @@ def test_the_bundled_model_is_copied_so_that_its_line_outlives_an_upgrade(
 ) -> None:
     bundled = make_folder(tmp_path / "package", "one")
     monkeypatch.setattr(base_model, "BUNDLED_MODEL_DIR", bundled)
+    monkeypatch.setattr(base_model, "BUNDLED_BASE_DIR", tmp_path / "none")
     first = registry.ensure_base(path_or_name="", name="sft")
     policy = add(registry, tmp_path, first)
     promote(registry, policy)
@@ -123,6 +124,76 @@ def test_the_bundled_model_is_copied_so_that_its_line_outlives_an_upgrade(
     copy = Path(registry.get(first).path)
     assert copy.parent == registry.models_dir
     assert (copy / "nested" / "weights.safetensors").read_text() == "one"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that carries the pretrained model beside the fine-tuned one."""
+    make_folder(tmp_path / "package" / "model", "fine-tuned")
+    make_folder(tmp_path / "package" / "base", "pretrained")
+    monkeypatch.setattr(base_model, "BUNDLED_MODEL_DIR", tmp_path / "package" / "model")
+    monkeypatch.setattr(base_model, "BUNDLED_BASE_DIR", tmp_path / "package" / "base")
+    return tmp_path / "package"
+
+
+def test_the_pretrained_model_is_a_version_that_the_served_one_started_from(
+    registry: Registry, package: Path
+) -> None:
+    served = registry.ensure_base(path_or_name="", name="sft")
+    again = registry.ensure_base(path_or_name="", name="sft")
+
+    base, sft = registry.list()
+    assert again == served == sft.id == registry.serving().id
+    assert (base.name, base.kind, base.state, base.start_id, base.anchor_id) == (
+        "base", "base", "candidate", None, None,
+    )  # fmt: skip
+    assert (sft.name, sft.kind, sft.start_id, sft.anchor_id) == ("sft", "sft", base.id, None)
+    copy = Path(base.path)
+    assert copy.parent == registry.models_dir
+    assert (copy / "nested" / "weights.safetensors").read_text() == "pretrained"
+    assert registry.sweep() == []
+
+
+def test_the_pretrained_model_never_serves_nor_becomes_the_root_of_a_line(
+    registry: Registry, package: Path, tmp_path: Path
+) -> None:
+    sft = registry.ensure_base(path_or_name="", name="sft")
+    base = registry.list()[0].id
+    policy = add(registry, tmp_path, sft)
+    promote(registry, policy)
+
+    with pytest.raises(NotServable, match="base is a base model and cannot serve"):
+        promote(registry, base)
+    assert registry.ensure_base(path_or_name="", name="sft") == sft
+    assert registry.serving().id == policy
+    assert registry.roll_back(by_user_id=None).id == sft
+    with pytest.raises(NothingBefore):
+        registry.roll_back(by_user_id=None)
+    with registry.database.read() as session:
+        versions = session.query(ModelVersion).all()
+        root = base_of(session.get_one(ModelVersion, policy), versions)
+        assert root.id == sft
+
+
+def test_with_a_model_of_their_own_people_get_no_pretrained_one(
+    registry: Registry, package: Path, tmp_path: Path
+) -> None:
+    registry.ensure_base(path_or_name=str(make_folder(tmp_path / "own", "own")), name="sft")
+    assert [version.kind for version in registry.list()] == ["sft"]
+
+
+def test_an_upgrade_of_the_pretrained_model_is_listed_beside_the_old(
+    registry: Registry, package: Path
+) -> None:
+    sft = registry.ensure_base(path_or_name="", name="sft")
+    (package / "base" / "nested" / "weights.safetensors").write_text("newer")
+    (package / "model" / "nested" / "weights.safetensors").write_text("newer too")
+    newer = registry.ensure_base(path_or_name="", name="sft")
+
+    assert [(version.name, version.start_id) for version in registry.list()] == [
+        ("base", None), ("sft", 1), ("base-2", None), ("sft-2", 3),
+    ]  # fmt: skip
+    assert (sft, newer) == (2, 4)
 
 
 def test_another_model_setting_serves_another_base_and_the_old_line_stays_listed(

@@ -1,4 +1,6 @@
-"""Where the files lie that travel with the package: small GPT (fine-tuned and as pretrained), prompts, demonstrations, ordinary text."""
+"""Where the files lie that travel with the package: small GPT (and what it was before fine-tuning), prompts,
+demonstrations, ordinary text.
+"""
 
 from pathlib import Path
 
