@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class SourceRecipe(BaseModel):
     openings: bool = False
     max_messages: int = Field(default=8, ge=2)
     replace: dict[str, str] = {}
+    leave_out: str = Field(default="", description="documents in which this regular expression is found")
     licence: str = ""
     attribution: str = ""
     folder: Path | None = Field(default=None, exclude=True)  # where another than the corpus's folder holds it
@@ -154,7 +156,7 @@ def read_corpus(
     bad: list[BadRecord] = []
     counts: dict[str, Counter[str]] = {source.file: Counter() for source in recipe.sources}
     documents = _filtered(
-        _unique(_read(folder, recipe, counts, bad), counts, keep_out or KeepOut()), recipe, counts
+        _unique(_read(folder, recipe, counts, bad), recipe, counts, keep_out or KeepOut()), recipe, counts
     )
     training, heldout = _split(documents, counts)
     if not training:
@@ -187,14 +189,18 @@ def _read(
 
 
 def _unique(
-    documents: Iterable[Document], counts: Mapping[str, Counter[str]], keep_out: KeepOut
+    documents: Iterable[Document], recipe: Recipe, counts: Mapping[str, Counter[str]], keep_out: KeepOut
 ) -> Iterator[Document]:
-    """Each document that says something new and nothing that is tested."""
+    """Each document that is wanted, says something new and nothing that is tested."""
     seen: set[bytes] = set()
     alike = NearDuplicates()
+    unwanted = {source.file: source.leave_out for source in recipe.sources}
     for document in documents:
         count, key = counts[document.source], _key(document)
-        if key in seen:
+        pattern = unwanted[document.source]
+        if pattern and re.search(pattern, document.words):
+            count["left out"] += 1
+        elif key in seen:
             count["duplicate"] += 1
         elif alike.is_repeated(document.words):
             count["near duplicate"] += 1
