@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from training.word_grams import gram_hashes, words_of
 
 GRAM_WORDS = 13
 STOCK_PHRASE_DOCUMENTS = 10
+_NOTHING = np.zeros(0, dtype=np.uint32)
 
 
 class KeepOutError(TrainingError):
@@ -64,9 +66,6 @@ def overlapping(documents: Sequence[str], tests: KeepOut) -> list[bool]:
     return [bool(np.isin(own, telling).any()) for own in shared]
 
 
-_NOTHING = np.zeros(0, dtype=np.uint32)
-
-
 def read_keep_out(paths: Sequence[Path]) -> KeepOut:
     """The user's messages, turns and texts of jsonl files; a record with a "part" counts if it is "heldout".
 
@@ -75,7 +74,7 @@ def read_keep_out(paths: Sequence[Path]) -> KeepOut:
     texts: list[str] = []
     for path in paths:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # splitlines() also splits within texts
         except (OSError, UnicodeDecodeError) as error:
             raise KeepOutError(
                 f"The test texts {path} cannot be read ({error}). Correct the path."
@@ -88,12 +87,18 @@ def read_keep_out(paths: Sequence[Path]) -> KeepOut:
 def _texts_of(line: str, place: str) -> list[str]:
     try:
         record = json.loads(line)
-        if record.get("part", "heldout") != "heldout":
-            return []
-        if "messages" in record:
-            return [str(message["content"]) for message in record["messages"] if message["role"] == "user"]
-        return [str(turn) for turn in record["user_turns"]] if "user_turns" in record else [record["text"]]
+        return _texts(record) if record.get("part", "heldout") == "heldout" else []
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise KeepOutError(
             f'{place} is not a test text. A record needs "messages", "user_turns" or "text".'
         ) from error
+
+
+def _texts(record: dict[str, Any]) -> list[str]:
+    if "messages" in record:
+        texts = [message["content"] for message in record["messages"] if message["role"] == "user"]
+    else:
+        texts = record["user_turns"] if "user_turns" in record else [record["text"]]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("texts are strings in a list")
+    return texts

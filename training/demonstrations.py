@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from training.chat_format import ChatFormat
-from training.corpus import Document, SourceRecipe
+from training.recipe import SourceRecipe
+from training.records import Document
 
 Messages = tuple[dict[str, str], ...]
 

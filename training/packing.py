@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.chat_format import ChatFormat
-from training.corpus import Document
+from training.records import Document
 
 Tokens = NDArray[np.uint32]
 

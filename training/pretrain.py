@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from training.chat_format import ChatFormat
-from training.corpus import Corpus, demonstration_sources, read_corpus, read_recipe
+from training.corpus import Corpus, read_corpus
 from training.decontamination import read_keep_out
 from training.export import export_model
 from training.language_modelling import OptimizerKind, heldout_losses, next_token_loss, parameter_count
@@ -25,6 +25,7 @@ from training.new_model import Architecture, new_model
 from training.numerics import Numerics, kept_precision, probe_numerics
 from training.packing import PackedRows
 from training.ranks import Ranks, joined_ranks
+from training.recipe import demonstration_sources, read_recipe
 from training.shards import Shards, open_shards, write_shards
 from training.tokenizer import train_tokenizer
 

@@ -8,6 +8,7 @@ within its source takes the score's place: it runs evenly from 0 to 1 whatever t
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,4 +47,5 @@ def is_kept(text: str, rank: float, *, pareto_shape: float) -> bool:
 
 
 def _spread(texts: Sequence[str]) -> Sequence[str]:
-    return texts[:: 1 + len(texts) // _MOST_TEXTS]
+    """At most so many of the texts as the classifier needs, from all over the source."""
+    return texts[:: max(1, math.ceil(len(texts) / _MOST_TEXTS))]

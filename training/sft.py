@@ -9,25 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.chat_format import ChatFormat
-from training.corpus import (
-    Corpus,
-    CorpusError,
-    Document,
-    SourceRecipe,
-    demonstration_sources,
-    read_corpus,
-    read_recipe,
-)
+from training.corpus import Corpus, read_corpus
 from training.decontamination import read_keep_out
 from training.demonstrations import Batch, Example, ExampleBatches, collate, cut_conversation, make_example
 from training.export import export_model
@@ -36,6 +26,9 @@ from training.loading import LoadedModel, load_language_model
 from training.numerics import Numerics, kept_precision, probe_numerics
 from training.pretrain import report_corpus
 from training.ranks import Ranks, joined_ranks
+from training.recipe import CorpusError, SourceRecipe, demonstration_sources, read_recipe
+from training.records import Document
+from training.tidy import untidy_chat
 
 _HELD_OUT_EXAMPLES = 64
 
@@ -44,7 +37,8 @@ class SftSettings(RunSettings):
     """Base model and conversations of a fine-tuning run, beside its length and optimiser.
 
     `demonstrations` is a file or folder of conversations, taken `demonstration_passes` times for each pass over
-    the rest; nothing of the `keep_out` files' test texts is learnt.
+    the rest; nothing of the `keep_out` files' test texts is learnt. In a `casual_share` of the passes the people's
+    messages are in lower case and without a mark at their end, as many type.
     """
 
     base: str
@@ -58,6 +52,7 @@ class SftSettings(RunSettings):
     weight_decay: float = Field(default=0.01, ge=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     auxiliary_weight: float = Field(default=0.0, ge=0)
+    casual_share: float = Field(default=0.0, ge=0, lt=1)
     compile_model: bool | None = False  # batches come in many shapes: compiling pays on long runs only
 
     @model_validator(mode="after")
@@ -95,8 +90,11 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
             ranks,
         )
         loaded = load_language_model(settings.base, device=numerics.device)
-        _set_dropout(loaded.model, settings.dropout)
         report(f"fine-tuning {settings.base}; {numerics.reason}")
+        if not _set_dropout(loaded.model, settings.dropout) and settings.dropout:
+            report(
+                f"{type(loaded.model).__name__} has no dropout layers: dropout {settings.dropout} does nothing"
+            )
 
         # 2. Examples
         corpus = _corpus(settings)
@@ -137,20 +135,30 @@ class _Conversations:
         self._pad_id = loaded.chat_format.pad_token_id
         self._loss = torch.compile(sft_loss) if numerics.is_compiled else sft_loss
         sources = {source.file: source for source in corpus.recipe.sources if source.sft}
-        examples = _encode(corpus.training, sources, loaded.chat_format, loaded.context_length)
+        examples = _encode(corpus.training, sources, loaded)
         if not examples:
             raise CorpusError(
                 "No conversation with an assistant's answer was found. Fine-tuning needs records with "
                 '"messages" that hold a user and an assistant turn.'
             )
         self.counts = {source: len(members) for source, members in examples.items()}
+        shares = [(examples, 1 - settings.casual_share)]
+        if settings.casual_share:
+            casual = _encode(map(_typed_casually, corpus.training), sources, loaded)
+            shares.append((casual, settings.casual_share))
+        weighted = [
+            (example, share * sources[source].sft)
+            for by_source, share in shares
+            for source, members in by_source.items()
+            for example in members
+        ]
         self._batches = ExampleBatches(
-            [example for members in examples.values() for example in members],
-            [sources[source].sft for source, members in examples.items() for _ in members],
+            [example for example, _ in weighted],
+            [weight for _, weight in weighted],
             tokens_per_batch=settings.tokens_per_batch,
             seed=settings.seed,
         )
-        heldout = _encode(corpus.heldout, sources, loaded.chat_format, loaded.context_length)
+        heldout = _encode(corpus.heldout, sources, loaded)
         self._heldout = {
             source: collate(members[:_HELD_OUT_EXAMPLES], pad_id=self._pad_id)
             for source, members in heldout.items()
@@ -222,23 +230,36 @@ def _corpus(settings: SftSettings) -> Corpus:
 
 
 def _encode(
-    documents: Iterable[Document],
-    sources: Mapping[str, SourceRecipe],
-    chat_format: ChatFormat,
-    context_length: int,
+    documents: Iterable[Document], sources: Mapping[str, SourceRecipe], loaded: LoadedModel
 ) -> dict[str, list[Example]]:
     examples: dict[str, list[Example]] = {}
     for document in documents:
         if document.source in sources and document.messages:
             for messages in cut_conversation(document, sources[document.source]):
-                example = make_example(messages, chat_format, context_length=context_length)
+                example = make_example(messages, loaded.chat_format, context_length=loaded.context_length)
                 if example:
                     examples.setdefault(document.source, []).append(example)
     return examples
 
 
-def _set_dropout(model: Any, probability: float) -> None:
-    """Set dropout on embeddings and residuals; attention keeps none, for its fast kernels have none."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Dropout) and "attn_dropout" not in name:
-            module.p = probability
+def _typed_casually(document: Document) -> Document:
+    messages = tuple(
+        {**message, "content": untidy_chat(message["content"])} if message["role"] == "user" else message
+        for message in document.messages
+    )
+    return replace(document, messages=messages)
+
+
+def _set_dropout(model: nn.Module, probability: float) -> bool:
+    """Set dropout on embeddings and residuals, and say whether the model has any (Llama's block has none).
+
+    Attention keeps none, for its fast kernels have none.
+    """
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and "attn_dropout" not in name
+    ]
+    for layer in layers:
+        layer.p = probability
+    return bool(layers)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from training.bundled import BUNDLED_RECIPE
-from training.corpus import CorpusError, Recipe, SourceRecipe, read_corpus, read_recipe
+from training.corpus import read_corpus
+from training.recipe import CorpusError, Recipe, SourceRecipe, read_recipe
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello, you."}]}
 

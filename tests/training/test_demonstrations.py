@@ -4,8 +4,9 @@ import pytest
 
 from tests.tiny_model import SENTENCES
 from training.chat_format import ChatFormat
-from training.corpus import Document, SourceRecipe
 from training.demonstrations import Example, ExampleBatches, collate, cut_conversation, make_example
+from training.recipe import SourceRecipe
+from training.records import Document
 from training.tokenizer import train_tokenizer
 
 
@@ -65,9 +66,7 @@ def rows_of_an_epoch(sequence: ExampleBatches, count: int) -> list[int]:
     rows: list[int] = []
     step = 0
     while len(rows) < count:
-        rows += [
-            example.token_ids[0] // 1000 for example in sequence.examples(step)
-        ]
+        rows += [example.token_ids[0] // 1000 for example in sequence.examples(step)]
         step += 1
     return sorted(rows)
 

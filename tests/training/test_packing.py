@@ -4,8 +4,8 @@ import numpy as np
 
 from tests.tiny_model import SENTENCES
 from training.chat_format import ChatFormat
-from training.corpus import Document
 from training.packing import PackedRows, pack
+from training.records import Document
 from training.tokenizer import train_tokenizer
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny_model import make_tiny_model
-from training.corpus import CorpusError
 from training.demonstrations import Example, collate
 from training.loading import load_language_model
+from training.recipe import CorpusError
 from training.sft import SftSettings, sft, sft_loss
 
 ANSWERS = {"What color is grass?": "It is green.", "What color is snow?": "It is white."}
