@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +20,8 @@ from training.corpus import Corpus, read_corpus
 from training.decontamination import read_keep_out
 from training.demonstrations import Batch, Example, ExampleBatches, collate, cut_conversation, make_example
 from training.export import export_model
-from training.learning_run import Report, RunSettings, learn, silent
+from training.learning_run import Report, learn, silent
+from training.learning_settings import SftSettings
 from training.loading import LoadedModel, load_language_model
 from training.numerics import Numerics, kept_precision, probe_numerics
 from training.pretrain import report_corpus
@@ -31,37 +31,6 @@ from training.records import Document
 from training.tidy import untidy_chat
 
 _HELD_OUT_EXAMPLES = 64
-
-
-class SftSettings(RunSettings):
-    """Base model and conversations of a fine-tuning run, beside its length and optimiser.
-
-    `demonstrations` is a file or folder of conversations, taken `demonstration_passes` times for each pass over
-    the rest; nothing of the `keep_out` files' test texts is learnt. In a `casual_share` of the passes the people's
-    messages are in lower case and without a mark at their end, as many type.
-    """
-
-    base: str
-    data_dir: Path | None = None
-    recipe: Path | None = None
-    demonstrations: Path | None = None
-    demonstration_passes: float = Field(default=10, gt=0)
-    keep_out: tuple[Path, ...] = ()
-    tokens_per_batch: int = Field(default=4096, ge=64)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    auxiliary_weight: float = Field(default=0.0, ge=0)
-    casual_share: float = Field(default=0.0, ge=0, lt=1)
-    compile_model: bool | None = False  # batches come in many shapes: compiling pays on long runs only
-
-    @model_validator(mode="after")
-    def _has_conversations(self) -> SftSettings:
-        if self.data_dir is None and self.demonstrations is None:
-            raise ValueError(
-                "Give conversations to learn from: a data folder, a demonstrations file, or both."
-            )
-        return self
 
 
 @dataclass(frozen=True, slots=True)

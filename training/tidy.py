@@ -1,4 +1,4 @@
-"""Cleans text before training: one Unicode form for all of it, and better spelling for casual chat."""
+"""Cleans text before training: one Unicode form for all of it, better spelling for casual chat, and the reverse."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def tidy_chat(text: str) -> str:
     if text and text[-1].isalnum():
         text += "?" if _asks(text) else "."
     return text
+
+
+def untidy_chat(text: str) -> str:
+    """The same message typed in a hurry: lower case, no mark at its end; a message of marks stays as it is."""
+    return text.lower().rstrip(" .!?") or text
 
 
 def duplicate_key(text: str) -> str:

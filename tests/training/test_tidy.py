@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.tidy import duplicate_key, normalise, tidy_chat
+from training.tidy import duplicate_key, normalise, tidy_chat, untidy_chat
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,9 @@ def test_text_gets_one_unicode_form_and_line_end() -> None:
 
 def test_texts_that_differ_in_marks_and_case_share_a_duplicate_key() -> None:
     assert duplicate_key("Hello, World!") == duplicate_key("hello world") != duplicate_key("hello word")
+
+
+def test_a_message_typed_in_a_hurry_has_no_capitals_and_no_mark_at_its_end() -> None:
+    assert untidy_chat("What is your Name?") == "what is your name"
+    assert untidy_chat("Well, hello! Nice day...") == "well, hello! nice day"
+    assert untidy_chat("???") == "???"
