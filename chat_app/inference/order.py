@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from chat_app.inference.errors import GenerationFailed
 from chat_app.inference.generation import Generation
 from chat_app.inference.request import FinishedGeneration, FinishReason, GenerationRequest
-from chat_app.inference.versions import ServedVersion, is_loaded
+from chat_app.inference.versions import EncodedPrompt, ServedVersion, is_loaded
 
 
 class Order:
@@ -33,7 +33,7 @@ class Order:
         self.submitted_at = time.monotonic()
         self._tokens: list[int] = []
         self._first_token_seconds: float | None = None
-        self._prompt: tuple[list[int], int] | None = None  # ids, and how many messages did not fit
+        self._prompt: EncodedPrompt | None = None
         if is_loaded(version):
             self._prompt = version.result().encode(request)
 
@@ -47,7 +47,7 @@ class Order:
         version = self.version.result()
         if self._prompt is None:
             self._prompt = version.encode(self.request)
-        version.batch.add(self.order_id, self._prompt[0], self.request.parameters, self.request.seed)
+        version.batch.add(self.order_id, self._prompt.ids, self.request.parameters, self.request.seed)
         self.generation.begin(version.detokeniser())
 
     def append(self, token_id: int) -> None:
@@ -80,7 +80,8 @@ class Order:
                 parameters=self.request.parameters,
                 first_token_seconds=self._first_token_seconds,
                 seconds=self.seconds,
-                dropped_messages=self._prompt[1] if self._prompt else 0,
+                dropped_messages=self._prompt.dropped_messages if self._prompt else 0,
+                example_exchanges=self._prompt.example_exchanges if self._prompt else 0,
             )
         )
 

@@ -13,12 +13,17 @@ FinishReason = Literal["end", "length", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One answer wanted: to which messages, from which version (None is the one being served), and how."""
+    """One answer wanted: to which messages, from which version (None is the one being served), and how.
+
+    `examples` are exchanges for the model to imitate: they stand before the conversation, after its system message,
+    and give way to it where the context is too small.
+    """
 
     prompt: Sequence[Mapping[str, str]]
     parameters: DecodingParameters = field(default_factory=DecodingParameters)
     seed: int = 0
     version_id: int | None = None
+    examples: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class FinishedGeneration:
     `finish_reason`: "end" the model ended its turn, and `token_ids` ends with the end token; "length" a limit
     of tokens, context or time cut it off; "stopped" it was cancelled, or the service shut down. Times count
     from the submission; `first_token_seconds` is None when no token came. `dropped_messages` are the oldest
-    messages, that did not fit into the context.
+    messages, that did not fit into the context; `example_exchanges` is how many examples did.
     """
 
     text: str
@@ -48,3 +53,4 @@ class FinishedGeneration:
     first_token_seconds: float | None
     seconds: float
     dropped_messages: int
+    example_exchanges: int = 0

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from chat_app.inference.detokenise import UNFINISHED, Detokeniser
 from chat_app.inference.errors import VersionUnavailable
@@ -20,6 +21,15 @@ logger = logging.getLogger(__name__)
 SHUTTING_DOWN = "The service is shutting down. Try again when it is back."
 WARM_UP_PROMPT = ({"role": "user", "content": "Hello!"},)
 WARM_UP_TOKENS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt's ids, how many of the oldest messages did not fit, and how many examples did."""
+
+    ids: list[int]
+    dropped_messages: int
+    example_exchanges: int
 
 
 class ServedVersion:
@@ -54,20 +64,22 @@ class ServedVersion:
                 if step.error is not None:
                     raise step.error
 
-    def encode(self, request: GenerationRequest) -> tuple[list[int], int]:
+    def encode(self, request: GenerationRequest) -> EncodedPrompt:
         """Turn a request's messages into ids that leave room for the answer.
 
-        Returns the ids and how many of the oldest messages were dropped. A wish for a very long answer leaves
-        the prompt at least half of the context. Raises PromptTooLong when the newest message does not fit.
+        Examples are the first to be dropped, then the oldest turns. A wish for a very long answer leaves the prompt
+        at least half of the context. Raises PromptTooLong when the newest message does not fit.
         """
+        messages = _after_examples(request)
         context = self._loaded.context_length
         room = max(context - request.parameters.max_new_tokens, context // 2)
         with self._tokenizer_lock:
-            whole = self._chat_format.prompt_ids(request.prompt)
-            if len(whole) <= room:
-                return whole, 0
-            fitting = self._chat_format.prompt_ids(request.prompt, max_tokens=room)
-            return fitting, self._count_dropped(request.prompt, fitting)
+            ids, dropped = self._chat_format.prompt_ids(messages), 0
+            if len(ids) > room:
+                ids = self._chat_format.prompt_ids(messages, max_tokens=room)
+                dropped = self._count_dropped(messages, ids)
+        lost = min(dropped, len(request.examples))
+        return EncodedPrompt(ids, dropped - lost, (len(request.examples) - lost) // 2)
 
     def detokeniser(self) -> Detokeniser:
         """Make the detokeniser of one answer."""
@@ -189,6 +201,12 @@ class VersionShelf:
             ]
             for version_id in spare[: max(0, len(spare) - self._spare_versions)]:
                 del self._versions[version_id]
+
+
+def _after_examples(request: GenerationRequest) -> ChatMessages:
+    """Put the examples before the conversation, behind a system message."""
+    system = 1 if request.prompt[0]["role"] == "system" else 0
+    return [*request.prompt[:system], *request.examples, *request.prompt[system:]]
 
 
 def _with_remedy(error: Exception) -> str:

@@ -12,6 +12,7 @@ from chat_app.inference.engine import InferenceEngine
 from chat_app.inference.errors import GenerationFailed, PromptTooLong, QueueFull, VersionUnavailable
 from chat_app.inference.generation import Generation
 from chat_app.inference.request import FinishedGeneration, GenerationRequest
+from chat_app.services.choice import AS_SERVED, AnswerChoice, example_messages
 from chat_app.settings import DecodingSettings
 from db.tables import Completion
 from feedback.preference import Message
@@ -26,7 +27,9 @@ class Answering:
         self._max_together = max_together
         self._parameters = DecodingParameters(**decoding.model_dump())
 
-    def submit(self, prompt: Sequence[Message], count: int = 1) -> list[Generation]:
+    def submit(
+        self, prompt: Sequence[Message], count: int = 1, choice: AnswerChoice = AS_SERVED
+    ) -> list[Generation]:
         """Queue `count` answers to a prompt, all in one batch. Raises Busy and its kin."""
         if count > self._max_together:
             raise InvalidInput(
@@ -35,7 +38,13 @@ class Answering:
             )
         messages = [message.as_dict() for message in prompt]
         requests = [
-            GenerationRequest(prompt=messages, parameters=self._parameters, seed=secrets.randbits(31))
+            GenerationRequest(
+                prompt=messages,
+                parameters=self._parameters,
+                seed=secrets.randbits(31),
+                version_id=choice.version_id,
+                examples=example_messages(choice.examples),
+            )
             for _ in range(count)
         ]
         with engine_errors():
@@ -57,7 +66,9 @@ def engine_errors() -> Iterator[None]:
         raise Unavailable(str(error)) from error
 
 
-def store_completion(*, session: Session, finished: FinishedGeneration) -> Completion:
+def store_completion(
+    *, session: Session, finished: FinishedGeneration, choice: AnswerChoice = AS_SERVED
+) -> Completion:
     """Add a completion with all that is needed to write it again."""
     completion = Completion(
         version_id=finished.version_id,
@@ -65,7 +76,9 @@ def store_completion(*, session: Session, finished: FinishedGeneration) -> Compl
         token_ids=list(finished.token_ids),
         finish_reason=finished.finish_reason,
         seed=finished.seed,
-        decoding=asdict(finished.parameters),
+        decoding=asdict(finished.parameters)
+        | choice.record()
+        | {"example_exchanges": finished.example_exchanges},
         first_token_seconds=finished.first_token_seconds,
         seconds=finished.seconds,
     )

@@ -1,11 +1,12 @@
 """What a person may ask a model: checked words, a stored user turn, and the prompt that follows from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from chat_app.errors import Conflict, EmptyMessage, InvalidInput, MessageTooLong, VoteWaits
+from chat_app.services.choice import AS_SERVED, AnswerChoice, check_choice
 from chat_app.services.person import Person
 from chat_app.services.showing import open_comparison_id
 from chat_app.services.tree import MessageTree, load_tree, own_conversation, own_message
@@ -18,11 +19,12 @@ TITLE_LENGTH = 60
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A stored user turn that is to be answered, and the messages up to it as the database has them."""
+    """A stored user turn that is to be answered, the messages up to it as the database has them, and how."""
 
     conversation_id: int
     message_id: int
     prompt: tuple[PromptMessage, ...]
+    choice: AnswerChoice = AS_SERVED
 
 
 def checked_text(text: str, limit: int) -> str:
@@ -37,33 +39,49 @@ def checked_text(text: str, limit: int) -> str:
     return content
 
 
-def ask(*, session: Session, person: Person, conversation_id: int, content: str) -> Question:
+def ask(
+    *,
+    session: Session,
+    person: Person,
+    conversation_id: int,
+    content: str,
+    choice: AnswerChoice = AS_SERVED,
+) -> Question:
     """Store a user turn at the end of the shown branch.
 
     A turn that got no answer is not asked twice in a row: the new one stands beside it, as an edit would.
-    Raises VoteWaits.
+    Raises VoteWaits, and what `check_choice` raises.
     """
+    check_choice(session=session, choice=choice)
     conversation = own_conversation(session=session, person=person, conversation_id=conversation_id)
     tree = load_tree(session=session, conversation_id=conversation_id)
     leaf = tree[conversation.leaf_id] if conversation.leaf_id is not None else None
     if leaf is not None and leaf.role == "user":
         _refuse_open_vote(session, leaf)
-        return _store_turn(session, conversation, tree, parent_id=leaf.parent_id, content=content)
-    return _store_turn(session, conversation, tree, parent_id=conversation.leaf_id, content=content)
+        question = _store_turn(session, conversation, tree, parent_id=leaf.parent_id, content=content)
+    else:
+        question = _store_turn(session, conversation, tree, parent_id=conversation.leaf_id, content=content)
+    return replace(question, choice=choice)
 
 
-def ask_again(*, session: Session, person: Person, conversation_id: int) -> Question:
+def ask_again(
+    *, session: Session, person: Person, conversation_id: int, choice: AnswerChoice = AS_SERVED
+) -> Question:
     """Take the last user turn of the shown branch once more. Raises Conflict when there is none."""
+    check_choice(session=session, choice=choice)
     conversation = own_conversation(session=session, person=person, conversation_id=conversation_id)
     tree = load_tree(session=session, conversation_id=conversation_id)
     turn = tree.last_user_turn(conversation.leaf_id)
     if turn is None:
         raise Conflict("There is no message to answer in this conversation.", "Send one first.")
-    return _question(conversation, tree.branch(turn.id))
+    return replace(_question(conversation, tree.branch(turn.id)), choice=choice)
 
 
-def ask_otherwise(*, session: Session, person: Person, message_id: int, content: str) -> Question:
+def ask_otherwise(
+    *, session: Session, person: Person, message_id: int, content: str, choice: AnswerChoice = AS_SERVED
+) -> Question:
     """Store another wording of a user turn beside the old one. Raises Conflict for an answer."""
+    check_choice(session=session, choice=choice)
     conversation, message = own_message(session=session, person=person, message_id=message_id)
     if message.role != "user":
         raise Conflict(
@@ -71,7 +89,8 @@ def ask_otherwise(*, session: Session, person: Person, message_id: int, content:
             "Edit your own message above it, or let the model answer again.",
         )
     tree = load_tree(session=session, conversation_id=conversation.id)
-    return _store_turn(session, conversation, tree, parent_id=message.parent_id, content=content)
+    question = _store_turn(session, conversation, tree, parent_id=message.parent_id, content=content)
+    return replace(question, choice=choice)
 
 
 def _refuse_open_vote(session: Session, turn: Message) -> None:

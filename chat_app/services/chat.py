@@ -15,6 +15,7 @@ from chat_app.inference.generation import Generation
 from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import Answering, engine_errors, store_completion
 from chat_app.services.asking import Question, ask, ask_again, ask_otherwise, checked_text
+from chat_app.services.choice import AS_SERVED, AnswerChoice
 from chat_app.services.person import Person, require
 from chat_app.services.running import Claim, RunningAnswers
 from chat_app.services.showing import show_thread
@@ -146,37 +147,52 @@ class ChatService:
             session.flush()
             return self._show(session, conversation)
 
-    def send(self, person: Person, conversation_id: int, text: str) -> AsyncGenerator[ChatEvent, None]:
+    def send(
+        self, person: Person, conversation_id: int, text: str, choice: AnswerChoice = AS_SERVED
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Store the user's message, then stream the answer and store it.
 
         Closing the iterator (the tab) cancels generation and stores what there is.
-        Raises EmptyMessage, MessageTooLong, PromptDoesNotFit, StillAnswering, VoteWaits, Busy, Unavailable.
+        Raises EmptyMessage, MessageTooLong, PromptDoesNotFit, StillAnswering, VoteWaits, Busy, Unavailable, and
+        VersionNotFound or NotServable for a choice that cannot be met.
         """
         require(person, "chat")
         content = checked_text(text, self._max_characters)
 
         def store(session: Session) -> Question:
-            return ask(session=session, person=person, conversation_id=conversation_id, content=content)
+            return ask(
+                session=session,
+                person=person,
+                conversation_id=conversation_id,
+                content=content,
+                choice=choice,
+            )
 
         return self._answer(conversation_id, store)
 
-    def regenerate(self, person: Person, conversation_id: int) -> AsyncGenerator[ChatEvent, None]:
+    def regenerate(
+        self, person: Person, conversation_id: int, choice: AnswerChoice = AS_SERVED
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Answer the last user turn once more, beside the old answer. Raises Conflict when there is none."""
         require(person, "chat")
 
         def find(session: Session) -> Question:
-            return ask_again(session=session, person=person, conversation_id=conversation_id)
+            return ask_again(session=session, person=person, conversation_id=conversation_id, choice=choice)
 
         return self._answer(conversation_id, find)
 
-    async def edit(self, person: Person, message_id: int, text: str) -> AsyncGenerator[ChatEvent, None]:
+    async def edit(
+        self, person: Person, message_id: int, text: str, choice: AnswerChoice = AS_SERVED
+    ) -> AsyncGenerator[ChatEvent, None]:
         """Store a new wording of a user turn beside the old and answer it. Raises Conflict for an answer."""
         require(person, "chat")
         content = checked_text(text, self._max_characters)
         conversation_id = await run_sync(self._conversation_of, person, message_id)
 
         def store(session: Session) -> Question:
-            return ask_otherwise(session=session, person=person, message_id=message_id, content=content)
+            return ask_otherwise(
+                session=session, person=person, message_id=message_id, content=content, choice=choice
+            )
 
         async with aclosing(self._answer(conversation_id, store)) as events:
             async for event in events:
@@ -193,7 +209,7 @@ class ChatService:
         claim = self._running.claim(conversation_id)
         try:
             question = await run_sync(self._in_write, prepare)
-            generation = self._answering.submit(question.prompt)[0]
+            generation = self._answering.submit(question.prompt, choice=question.choice)[0]
             claim.attach([generation])
             storing = self._store_when_finished(claim, question, generation)
         except BaseException:
@@ -247,7 +263,7 @@ def _store_answer(session: Session, question: Question, finished: FinishedGenera
     is_stopped = finished.finish_reason == "stopped"
     if is_stopped and not finished.text:
         return ChatEvent("stopped", dropped_messages=finished.dropped_messages)
-    completion = store_completion(session=session, finished=finished)
+    completion = store_completion(session=session, finished=finished, choice=question.choice)
     message = Message(
         conversation_id=question.conversation_id,
         parent_id=question.message_id,

@@ -13,6 +13,7 @@ from chat_app.inference.generation import Generation
 from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import Answering, store_completion
 from chat_app.services.asking import Question, ask, ask_again, checked_text
+from chat_app.services.choice import AS_SERVED, AnswerChoice
 from chat_app.services.merging import Finished, merge
 from chat_app.services.pair import RESAMPLES, Pair, PairEvent
 from chat_app.services.person import Person, require
@@ -56,10 +57,15 @@ class CompareService:
         self._max_characters = max_characters
 
     async def open_in_chat(
-        self, person: Person, conversation_id: int, text: str | None
+        self,
+        person: Person,
+        conversation_id: int,
+        text: str | None,
+        choice: AnswerChoice = AS_SERVED,
     ) -> AsyncGenerator[PairEvent, None]:
         """Store the user's message (None: take the last user turn again), then stream two blind answers.
 
+        Both come from one version and after the same examples.
         Closing the iterator cancels both and leaves no comparison.
         Raises as ChatService.send, and PairFailed (the message is kept: call again with None).
         """
@@ -68,7 +74,7 @@ class CompareService:
         claim = self._running.claim(conversation_id)
         pair = Pair(self._answering, claim)
         try:
-            question = await run_sync(self._ask, person, conversation_id, content)
+            question = await run_sync(self._ask, person, conversation_id, content, choice)
             pair.start(question)
             yield PairEvent("queued", position=0, message_id=question.message_id)
             async with aclosing(pair.events()) as events:
@@ -117,11 +123,21 @@ class CompareService:
             session.flush()
             return receipt_of(session=session, preference=preference, running=self._running)
 
-    def _ask(self, person: Person, conversation_id: int, content: str | None) -> Question:
+    def _ask(
+        self, person: Person, conversation_id: int, content: str | None, choice: AnswerChoice
+    ) -> Question:
         with self._database.write() as session:
             if content is None:
-                return ask_again(session=session, person=person, conversation_id=conversation_id)
-            return ask(session=session, person=person, conversation_id=conversation_id, content=content)
+                return ask_again(
+                    session=session, person=person, conversation_id=conversation_id, choice=choice
+                )
+            return ask(
+                session=session,
+                person=person,
+                conversation_id=conversation_id,
+                content=content,
+                choice=choice,
+            )
 
     def _store_in_chat(
         self, person: Person, question: Question, finished: Sequence[FinishedGeneration]
@@ -134,7 +150,7 @@ class CompareService:
                 user_id=person.id,
                 source="chat",
                 prompt=question.prompt,
-                completion_ids=_store_all(session, finished),
+                completion_ids=_store_all(session, finished, question.choice),
                 conversation_id=question.conversation_id,
                 parent_message_id=question.message_id,
             )
@@ -189,5 +205,7 @@ class CompareService:
         return [finished[index] for index in range(len(generations))]
 
 
-def _store_all(session: Session, finished: Sequence[FinishedGeneration]) -> list[int]:
-    return [store_completion(session=session, finished=answer).id for answer in finished]
+def _store_all(
+    session: Session, finished: Sequence[FinishedGeneration], choice: AnswerChoice = AS_SERVED
+) -> list[int]:
+    return [store_completion(session=session, finished=answer, choice=choice).id for answer in finished]

@@ -57,7 +57,7 @@ class Pair:
     def start(self, question: Question) -> None:
         """Queue both in one batch. Raises what Answering.submit raises."""
         self._question = question
-        self._generations = self._answering.submit(question.prompt, 2)
+        self._generations = self._answering.submit(question.prompt, 2, question.choice)
         self._claim.attach(self._generations)
 
     def cancel(self) -> None:
@@ -91,7 +91,7 @@ class Pair:
 
     async def _sample_right_anew(self) -> AsyncGenerator[PairEvent, None]:
         assert self._question is not None
-        self._generations = self._answering.submit(self._question.prompt, 1)
+        self._generations = self._answering.submit(self._question.prompt, 1, self._question.choice)
         self._claim.attach(self._generations)
         self._finished[1] = None
         async for event in self._follow([1]):

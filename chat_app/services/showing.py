@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from chat_app.services.choice import AS_SERVED, AnswerChoice, choice_of
 from chat_app.services.thread import ComparisonView, ShownCompletion, Thread, Turn, Verdict
 from chat_app.services.tree import MessageTree, load_tree
 from db.tables import (
@@ -73,21 +74,38 @@ def show_thread(*, session: Session, conversation: Conversation, is_answering: b
     waits = branch[-1] if branch and branch[-1].role == "user" else None
     comparison_id = open_comparison_id(session=session, message_id=waits.id) if waits else None
     comparison = session.get(Comparison, comparison_id) if comparison_id is not None else None
+    completions = _completions(session, branch)
     return Thread(
         conversation_id=conversation.id,
         title=conversation.title,
-        turns=_turns(session, tree, branch),
+        turns=_turns(session, tree, branch, completions),
         open_comparison=show_comparison(session=session, comparison=comparison) if comparison else None,
         is_answering=is_answering,
         is_unanswered=waits is not None and comparison is None and not is_answering,
+        choice=_newest_choice(completions, branch, comparison),
     )
 
 
-def _turns(session: Session, tree: MessageTree, branch: Sequence[Message]) -> tuple[Turn, ...]:
+def _newest_choice(
+    completions: dict[int, Completion], branch: Sequence[Message], comparison: Comparison | None
+) -> AnswerChoice:
+    """Read how the two answers that wait for a vote were wanted, or else the branch's last one."""
+    if comparison is not None:
+        return choice_of(comparison.shown[0].completion)
+    answered = [message.completion_id for message in branch if message.completion_id is not None]
+    return choice_of(completions[answered[-1]]) if answered else AS_SERVED
+
+
+def _completions(session: Session, branch: Sequence[Message]) -> dict[int, Completion]:
     ids = {message.completion_id for message in branch if message.completion_id is not None}
-    completions = {row.id: row for row in session.scalars(select(Completion).where(Completion.id.in_(ids)))}
+    return {row.id: row for row in session.scalars(select(Completion).where(Completion.id.in_(ids)))}
+
+
+def _turns(
+    session: Session, tree: MessageTree, branch: Sequence[Message], completions: dict[int, Completion]
+) -> tuple[Turn, ...]:
     names = _names(session, {row.version_id for row in completions.values() if row.version_id is not None})
-    votes = _votes(session, ids)
+    votes = _votes(session, set(completions))
     return tuple(_turn(tree, message, completions, names, votes) for message in branch)
 
 
@@ -112,6 +130,7 @@ def _turn(
         is_stopped=completion is not None and completion.finish_reason == "stopped",
         comparison_id=vote.comparison_id if vote else None,
         verdict=verdict_of(vote) if vote else None,
+        example_exchanges=int(completion.decoding.get("example_exchanges", 0)) if completion else 0,
     )
 
 

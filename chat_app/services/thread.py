@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from chat_app.services.choice import AS_SERVED, AnswerChoice
 from feedback.preference import Message, Role
 
 Verdict = Literal["left", "right", "tie", "both_bad", "ranked"]
@@ -45,7 +46,7 @@ class Turn:
 
     `sibling_index` counts from 0 among the `sibling_count` messages with the same parent (‹ 2/3 ›).
     `is_stopped` marks an answer cut short by the person; `comparison_id` and `verdict` an answer that was
-    chosen from a comparison.
+    chosen from a comparison, `example_exchanges` how many examples the model read before the conversation.
     """
 
     message_id: int
@@ -58,12 +59,14 @@ class Turn:
     is_stopped: bool = False
     comparison_id: int | None = None
     verdict: Verdict | None = None
+    example_exchanges: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
     """A conversation's shown branch, oldest turn first.
 
+    `choice`: how the newest answer was wanted, which the next one follows.
     `open_comparison`: two answers to the last user turn that wait for a vote (a page restores them).
     `is_answering`: a model is writing in it now, perhaps for another tab.
     `is_unanswered`: the last turn is the user's, nothing is running and nothing waits for a vote (offer
@@ -76,3 +79,4 @@ class Thread:
     open_comparison: ComparisonView | None
     is_answering: bool
     is_unanswered: bool
+    choice: AnswerChoice = AS_SERVED
