@@ -22,6 +22,7 @@ from benchmarks.agreement import RATINGS, Agreement
 from benchmarks.answers import is_last_turn
 from benchmarks.answers_page import answers_page, sheet
 from benchmarks.json_lines import read_json_lines, write_json_lines
+from benchmarks.named import named_path
 from benchmarks.rated import (
     KINDS,
     READERS,
@@ -44,7 +45,7 @@ def main() -> None:
 
 def make_sheet(options: argparse.Namespace) -> None:
     """Mix the answers of the files; write what the readers see, and the key that tells the answers apart."""
-    answers = [answer for named in options.answers for answer in read_answers(named)]
+    answers = [answer for named in options.answers for answer in read_answers(*named)]
     random.Random(options.seed).shuffle(answers)
     key = [{"id": f"r{number:03}", **answer} for number, answer in enumerate(answers, start=1)]
     write_json_lines(options.key, key)
@@ -68,12 +69,9 @@ def score(options: argparse.Namespace) -> None:
     write_row(found, agreed, options)
 
 
-def read_answers(named: str) -> list[dict[str, Any]]:
-    """The answers of `name=file` that are to be read: model, kind, source_id, messages, answer."""
-    name, _, file = named.partition("=")
-    if not file:
-        raise SystemExit(f'"{named}" names no file; write --answers NAME=FILE.json.')
-    stored = json.loads(Path(file).read_text(encoding="utf-8"))["answers"]
+def read_answers(name: str, file: Path) -> list[dict[str, Any]]:
+    """The answers of a file that are to be read: model, kind, source_id, messages, answer."""
+    stored = json.loads(file.read_text(encoding="utf-8"))["answers"]
     return [
         {
             **{"model": name, "kind": _KINDS[one["kind"]], "source_id": one["id"]},
@@ -142,7 +140,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
     making = commands.add_parser("make-sheet", help="mix two models' answers for blind readers")
-    making.add_argument("--answers", action="append", required=True, help="NAME=FILE.json, repeatable")
+    making.add_argument(
+        "--answers", type=named_path, action="append", required=True, help="NAME=FILE.json, repeatable"
+    )
     making.add_argument("--sheet", type=Path, required=True, help="markdown for the readers")
     making.add_argument("--key", type=Path, required=True, help="JSON lines that say whose each answer is")
     making.add_argument("--seed", type=int, default=0)
