@@ -22,9 +22,10 @@ from benchmarks.language_model import ALL, model_losses, open_run
 from benchmarks.results import Measurement, print_table
 from feedback.dataset import SnapshotRecord
 from feedback.preference import messages_from, prompt_hash
+from training.learning_settings import PretrainSettings
 from training.loading import load_language_model
 from training.numerics import probe_numerics
-from training.pretrain import PretrainSettings, pretrain
+from training.pretrain import pretrain
 from training.reporting import SilentReporter
 from training.reward.train import train_reward
 from training.settings import RewardSettings
@@ -109,9 +110,9 @@ def reward_accuracy(folder: Path, records: list[SnapshotRecord]) -> float:
 
 def read_comparisons(path: Path) -> list[SnapshotRecord]:
     """The first pairs of a file in TRL's conversational preference format, as if people had chosen so."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        pairs = [json.loads(line) for _, line in zip(range(REWARD_COMPARISONS), lines, strict=False)]
+    raw = path.read_bytes()
+    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    pairs = [json.loads(line) for line in text.splitlines()[:REWARD_COMPARISONS]]
     return [_record(number, pair) for number, pair in enumerate(pairs)]
 
 
