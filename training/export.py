@@ -11,18 +11,16 @@ import torch
 from transformers import GenerationConfig
 
 from training.chat_format import ChatFormat
+from training.whole_files import whole
 
 TEMPERATURE, TOP_P, MAX_NEW_TOKENS = 0.7, 0.9, 80
 
 
 def export_model(model: Any, chat_format: ChatFormat, folder: Path) -> None:
-    """Replace `folder` by the model; it is written beside and renamed, so no reader meets half of it.
+    """Replace `folder` by the model, whole or not at all; UnwrittenError when the disk is full or read-only.
 
     Weights are stored in bfloat16: half the size, and sampling does not notice. Loading casts to float32.
     """
-    fresh = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
     stored = copy.deepcopy(model).to(dtype=torch.bfloat16, device="cpu")
     stored.generation_config = GenerationConfig(
         do_sample=True,
@@ -33,9 +31,8 @@ def export_model(model: Any, chat_format: ChatFormat, folder: Path) -> None:
         eos_token_id=chat_format.end_token_id,
         pad_token_id=chat_format.pad_token_id,
     )
-    stored.save_pretrained(fresh)
-    chat_format.tokenizer.save_pretrained(fresh)
-    for path in folder.glob("*.md"):  # a model card is written by people
-        shutil.copy2(path, fresh / path.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    with whole(folder, "The model") as fresh:
+        stored.save_pretrained(fresh)
+        chat_format.tokenizer.save_pretrained(fresh)
+        for path in folder.glob("*.md"):  # a model card is written by people
+            shutil.copy2(path, fresh / path.name)

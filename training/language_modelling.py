@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.learning_settings import OptimizerKind
 from training.numerics import Numerics
 from training.pace import learning_rate
-
-OptimizerKind = Literal["adamw", "muon"]
 
 
 def next_token_loss(model: nn.Module, tokens: Tensor) -> Tensor:
@@ -87,4 +85,4 @@ def parameter_count(model: nn.Module) -> int:
 def loss_line(losses: Mapping[str, float]) -> str:
     """Held-out losses as one line of a log."""
     values = [f"{source.split('/')[-1].split('.jsonl')[0]} {loss:.3f}" for source, loss in losses.items()]
-    return "held-out loss: " + ", ".join(values)
+    return "held-out loss: " + (", ".join(values) or "no document is held out, the corpus is too small")

@@ -6,56 +6,22 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.checkpoint import Progress, fingerprint, restore_checkpoint, save_checkpoint
-from training.language_modelling import OptimizerKind, loss_line, make_optimizers, step_optimizers
-from training.numerics import Precision
+from training.language_modelling import loss_line, make_optimizers, step_optimizers
+from training.learning_settings import RunSettings
 from training.pace import Clock, Length
 from training.ranks import Ranks
+from training.whole_files import whole
 
 Report = Callable[[str], None]
 _NOT_IN_FINGERPRINT = {"output_dir", "minutes", "steps", "patience", "compile_model", "checkpoint_minutes"}
 _REPORT_STEPS = 25
-
-
-class RunSettings(BaseModel):
-    """Length, optimiser and bookkeeping of a run; give `minutes` or `steps`.
-
-    With `patience` a run ends after so many validations without a lower held-out loss, and gives the best weights.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    output_dir: Path
-    minutes: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, gt=0)
-    seed: int = 0
-    accumulation: int = Field(default=1, ge=1)
-    optimizer: OptimizerKind = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    checkpoint_minutes: float = Field(default=4, gt=0)
-    validate_steps: int = Field(default=250, ge=1)
-    patience: int | None = Field(default=None, ge=1)
-    compile_model: bool | None = None
-    precision: Precision = "auto"
-
-    @model_validator(mode="after")
-    def _has_one_length(self) -> RunSettings:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError("Give the length of the run either in minutes or in steps.")
-        return self
-
-    @property
-    def model_dir(self) -> Path:
-        """Where the finished model goes."""
-        return self.output_dir / "model"
 
 
 class Material(Protocol):
@@ -150,11 +116,12 @@ class _Run:
         self._report(loss_line(losses))
         if self._settings.patience is None or not losses:
             return
-        mean, progress = sum(losses.values()) / len(losses), self.clock.progress
+        mean, progress = self._mean(losses), self.clock.progress
         if mean < progress.best_loss:
             self.clock.progress = replace(progress, best_loss=mean, waited=0)
             if self._ranks.is_first:
-                save_file(_weights(self._model), self._best_weights)
+                with whole(self._best_weights, "The best weights") as fresh:
+                    save_file(_weights(self._model), fresh)
         else:
             self.clock.progress = replace(progress, waited=progress.waited + 1)
 
@@ -175,13 +142,17 @@ class _Run:
         """Put the best weights into the model if patience kept some, and measure what it ends with."""
         losses = self._material.heldout_losses()
         best = self.clock.progress.best_loss
-        if math.isfinite(best) and best < sum(losses.values()) / len(losses):
+        if math.isfinite(best) and best < self._mean(losses):
             kept = load_file(self._best_weights)
             self._model.load_state_dict(kept, strict=False)  # tied matrices are stored once
             losses = self._material.heldout_losses()
             self._report("the best weights of the run are kept")
         self._report(loss_line(losses))
         return Outcome(self.clock.progress, losses)
+
+    def _mean(self, losses: Mapping[str, float]) -> float:
+        """The mean over the sources, the first rank's on every rank: all must end at the same step."""
+        return self._ranks.agree(sum(losses.values()) / len(losses))
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -190,9 +161,3 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def silent(_: str) -> None:
     """The report of a rank that is not the first."""
-
-
-def record_settings(settings: BaseModel) -> dict[str, Any]:
-    """Settings as plain values for the record that a run leaves behind."""
-    values: dict[str, Any] = settings.model_dump(mode="json")
-    return values

@@ -11,6 +11,7 @@ from training.word_grams import gram_hashes
 
 SIMILARITY = 0.8  # share of three-word runs that two texts have in common (Jaccard)
 _PERMUTATIONS = 64
+_COSTS = (0.1, 0.9)  # of a false find in the buckets, which comparing drops, and of a miss, which stays
 _GRAM_WORDS = 3
 
 
@@ -18,7 +19,7 @@ class NearDuplicates:
     """Remembers the texts that were kept, and knows a new one that nearly repeats one of them."""
 
     def __init__(self, similarity: float = SIMILARITY) -> None:
-        self._kept = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS)
+        self._kept = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS, weights=_COSTS)
         self._similarity = similarity
         self._signatures: list[MinHash] = []
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from training.chat_format import ChatFormat
+from training.learning_settings import Architecture
 
-Architecture = Literal["gpt2", "llama"]
 _INNER_STEP = 32  # the inner width of a gated layer is a multiple of it, for the matrix kernels
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.chat_format import ChatFormat
+from training.recipe import CorpusError
 from training.records import Document
 
 Tokens = NDArray[np.uint32]
@@ -58,7 +59,9 @@ class PackedRows:
             for stream, weight in zip(self._streams, self._weights, strict=True)
         )
         if not self.rows_per_epoch:
-            raise ValueError("All sources together have weight 0; give at least one a weight above 0.")
+            raise CorpusError(
+                f"By their weights ({weights}) no source gives a single row of {width} tokens. Raise the weights."
+            )
 
     def rows(self, numbers: Sequence[int]) -> Tensor:
         """These rows of the endless sequence of epochs, as int64 (rows, context_length + 1)."""

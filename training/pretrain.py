@@ -12,57 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from training.chat_format import ChatFormat
+from training.checkpoint import CheckpointMismatchError, fingerprint
 from training.corpus import Corpus, read_corpus
 from training.decontamination import read_keep_out
 from training.export import export_model
-from training.language_modelling import OptimizerKind, heldout_losses, next_token_loss, parameter_count
-from training.learning_run import Report, RunSettings, learn, silent
-from training.new_model import Architecture, new_model
+from training.language_modelling import heldout_losses, next_token_loss, parameter_count
+from training.learning_run import Report, learn, silent
+from training.learning_settings import PretrainSettings
+from training.new_model import new_model
 from training.numerics import Numerics, kept_precision, probe_numerics
 from training.packing import PackedRows
 from training.ranks import Ranks, joined_ranks
 from training.recipe import demonstration_sources, read_recipe
 from training.shards import Shards, open_shards, write_shards
 from training.tokenizer import train_tokenizer
+from training.whole_files import whole
 
 _HELD_OUT_ROWS = 8
-
-
-class PretrainSettings(RunSettings):
-    """Data and size of a pretraining run, beside its length and optimiser.
-
-    `demonstrations` is a folder or file of conversations beside the texts, taken `demonstration_passes` times for each
-    pass over them; nothing of the `keep_out` files' test texts is learnt. `rows_per_step` counts the rows of all
-    processes; each is as long as the context.
-    """
-
-    data_dir: Path
-    recipe: Path | None = None
-    demonstrations: Path | None = None
-    demonstration_passes: float = Field(default=4, gt=0)
-    keep_out: tuple[Path, ...] = ()
-    vocab_size: int = Field(default=6144, ge=300, le=65_536)
-    context_length: int = Field(default=512, ge=16)
-    architecture: Architecture = "llama"
-    n_layer: int = Field(default=6, ge=1)
-    n_head: int = Field(default=6, ge=1)
-    n_embd: int = Field(default=288, ge=8)
-    rows_per_step: int = Field(default=8, ge=1)
-    optimizer: OptimizerKind = "muon"
-    learning_rate: float = Field(default=2e-3, gt=0)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> PretrainSettings:
-        if self.n_embd % self.n_head:
-            raise ValueError(
-                f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}; "
-                f"choose n_embd {self.n_embd - self.n_embd % self.n_head} or another number of heads."
-            )
-        return self
+_CORPUS_SETTINGS = {
+    "data_dir", "recipe", "demonstrations", "demonstration_passes", "keep_out", "vocab_size", "context_length", "seed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +125,15 @@ class _Rows:
         settings = self._settings
         first = (step * settings.accumulation + part) * settings.rows_per_step
         numbers = self._ranks.share(range(first, first + settings.rows_per_step))
+        tokens = settings.rows_per_step * settings.context_length
+        if not numbers:  # the batch has fewer rows than there are ranks
+            return 0.0, tokens
         batch = self._rows.rows(numbers).to(self._numerics.device)
         with self._numerics.autocast():
             loss = self._loss(self._model, batch)
         share = len(numbers) / settings.rows_per_step
         torch.autograd.backward(loss * (share / settings.accumulation))
-        return loss.item(), settings.rows_per_step * settings.context_length
+        return loss.item(), tokens
 
     def heldout_losses(self) -> Mapping[str, float]:
         return heldout_losses(self._model, self._heldout, self._numerics)
@@ -176,7 +151,14 @@ def heldout_rows(shards: Shards, *, context_length: int) -> dict[str, Tensor]:
 def _prepare(settings: PretrainSettings, report: Report) -> None:
     """Read the corpus into a tokenizer and shards, unless this run has done so before it was interrupted."""
     shards, tokenizer_dir = settings.output_dir / "shards", settings.output_dir / "tokenizer"
-    if open_shards(shards) is not None and tokenizer_dir.exists():
+    made_from = fingerprint(settings.model_dump(include=_CORPUS_SETTINGS))
+    kept = open_shards(shards)
+    if kept is not None and kept.made_from != made_from:
+        raise CheckpointMismatchError(
+            f"The texts in {shards} were prepared for a run with other settings. "
+            "Use the settings it was started with, or another output folder."
+        )
+    if kept is not None and tokenizer_dir.exists():
         return
     corpus = read_corpus(
         settings.data_dir,
@@ -190,9 +172,10 @@ def _prepare(settings: PretrainSettings, report: Report) -> None:
     tokenizer = train_tokenizer(
         _tokenizer_texts(corpus), vocab_size=settings.vocab_size, context_length=settings.context_length
     )
-    tokenizer.save_pretrained(tokenizer_dir)
+    with whole(tokenizer_dir, "The tokenizer") as fresh:
+        tokenizer.save_pretrained(fresh)
     report(f"tokenizer with {len(tokenizer):,} tokens trained")
-    write_shards(shards, corpus, ChatFormat(tokenizer), seed=settings.seed)
+    write_shards(shards, corpus, ChatFormat(tokenizer), seed=settings.seed, made_from=made_from)
 
 
 def _tokenizer_texts(corpus: Corpus) -> Iterator[str]:
@@ -222,5 +205,5 @@ def _write_record(settings: PretrainSettings, shards: Shards, result: PretrainRe
         "tokens": {source: len(stream) for source, stream in shards.training.items()},
         "result": asdict(result),
     }
-    path = settings.output_dir / "pretraining.json"
-    path.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+    with whole(settings.output_dir / "pretraining.json", "The record of the run") as fresh:
+        fresh.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")

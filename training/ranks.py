@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 
 Item = TypeVar("Item")
+_LONGEST_WAIT = timedelta(days=1)  # the others wait while the first rank reads a corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def joined_ranks() -> Iterator[Ranks]:
     device = f"cuda:{os.environ['LOCAL_RANK']}" if has_gpu else "cpu"
     if has_gpu:
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if has_gpu else "gloo")
+    distributed.init_process_group("nccl" if has_gpu else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size(), device)
     finally:

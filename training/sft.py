@@ -29,6 +29,7 @@ from training.ranks import Ranks, joined_ranks
 from training.recipe import CorpusError, SourceRecipe, demonstration_sources, read_recipe
 from training.records import Document
 from training.tidy import untidy_chat
+from training.whole_files import whole
 
 _HELD_OUT_EXAMPLES = 64
 
@@ -87,8 +88,8 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
             _set_dropout(loaded.model, 0.0)
             export_model(loaded.model, loaded.chat_format, settings.model_dir)
             record = {"settings": settings.model_dump(mode="json"), "counts": corpus.counts, **asdict(result)}
-            path = settings.output_dir / "sft.json"
-            path.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+            with whole(settings.output_dir / "sft.json", "The record of the run") as fresh:
+                fresh.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
         ranks.wait()
         return result
 

@@ -32,11 +32,12 @@ from tests.tiny_model import SENTENCES
 from tests.training.material import FLOAT32
 from training.chat_format import ChatFormat
 from training.generation import DecodingParameters, sample_completions
+from training.learning_settings import SftSettings
 from training.loading import LoadedModel, load_language_model
 from training.registry import Registry
 from training.roles import Roles
 from training.settings import LoraSettings
-from training.sft import SftSettings, sft
+from training.sft import sft
 from training.versions import load_policy
 
 ARCHITECTURES = ("gpt2", "gpt_neo", "llama", "qwen3")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from training.checkpoint import CheckpointMismatchError
+from training.learning_settings import PretrainSettings
 from training.loading import load_language_model
-from training.pretrain import PretrainSettings, pretrain
+from training.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,12 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(data_dir: Path, tmp_path: 
     assert torch.equal(weights_of(unbroken.model_dir), weights_of(resumed.model_dir))
 
 
+def test_a_run_without_a_length_takes_half_an_hour(data_dir: Path, tmp_path: Path) -> None:
+    values = settings(data_dir, tmp_path, 2).model_dump(exclude={"steps"})
+    assert PretrainSettings(**values).minutes == 30
+    assert PretrainSettings(**values, steps=3).minutes is None
+
+
 def test_a_run_with_other_settings_does_not_resume_this_one(data_dir: Path, tmp_path: Path) -> None:
     pretrain(settings(data_dir, tmp_path, 2), lambda _: None)
     with pytest.raises(CheckpointMismatchError):
@@ -76,8 +83,11 @@ def test_a_run_with_other_settings_does_not_resume_this_one(data_dir: Path, tmp_
     ("changes", "message"),
     [
         ({"minutes": 1.0}, "either in minutes or in steps"),
-        ({"steps": None}, "either in minutes or in steps"),
-        ({"n_embd": 33}, "n_embd 33 is not divisible by n_head 2; choose n_embd 32"),
+        (
+            {"n_embd": 33, "architecture": "gpt2"},
+            r"33 cannot be divided by the 2 heads .* Choose a width of 32",
+        ),
+        ({"n_embd": 30}, r"by the 2 heads \(n_head\), twice for the llama .* Choose a width of 28"),
         ({"learning_rte": 1.0}, "learning_rte"),
     ],
 )

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from tests.tiny_model import make_tiny_model
 from training.demonstrations import Example, collate
+from training.learning_settings import SftSettings
 from training.loading import load_language_model
 from training.recipe import CorpusError
-from training.sft import SftSettings, sft, sft_loss
+from training.sft import sft, sft_loss
 
 ANSWERS = {"What color is grass?": "It is green.", "What color is snow?": "It is white."}
 
