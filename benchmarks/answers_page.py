@@ -10,26 +10,29 @@ from benchmarks.rated import KINDS, Rated, Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
 
-_SHEET_HEAD = """# Answers to rate
+_RUBRIC = """*sensible* (fits what was said, is right and could be read as a person's answer),
+*so-so* (to the subject, but clumsy, half wrong or half beside it) or *nonsense* (not English or Chinese that can be
+followed, beside the subject, or contradicting itself)"""
 
-Each of {count} answers is to be rated alone, by what was said before it: *sensible* (fits what was said, is right
-and could be read as a person's answer), *so-so* (to the subject, but clumsy, half wrong or half beside it) or
-*nonsense* (ungrammatical beyond guessing, beside the subject, or contradicting itself). Write one line of JSON for
-each: `{{"id": "r001", "rating": "sensible"}}`, or "so-so", or "nonsense".
+_SHEET_HEAD = f"""# Answers to rate
+
+Each of the answers is to be rated alone, by what was said before it: {_RUBRIC}.
+Write one line of JSON for each: `{{"id": "r001", "rating": "sensible"}}`, or "so-so", or "nonsense".
 """
 
-_PAGE_HEAD = """# All answers, and how two readers rated them
+_PAGE_HEAD = f"""# All answers, and how two readers rated them
 
 Each model answered every prompt once, with its own default sampling. The answers of the models were mixed, and two
-readers rated them without knowing whose they were and without seeing each other's ratings. Intervals are Wilson's,
-95 %; where both readers are taken together, an answer counts as the share of them that says so.
-`benchmarks/readings.py` made this page.
+readers rated them without knowing whose they were and without seeing each other's ratings:
+{_RUBRIC}.
+Intervals are Wilson's, 95 %; where both readers are taken together, an answer counts as the share of them that says
+so. `benchmarks/readings.py` made this page.
 """
 
 
 def sheet(records: Sequence[Mapping[str, Any]]) -> str:
     """All answers under their opaque ids, each with the conversation before it."""
-    return "\n".join([_SHEET_HEAD.format(count=len(records)), *map(_sheet_entry, records)])
+    return "\n".join([_SHEET_HEAD, *map(_sheet_entry, records)])
 
 
 def answers_page(rated: Sequence[Rated], verdicts: Table, agreements: Table) -> str:
