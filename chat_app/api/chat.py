@@ -15,18 +15,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from chat_app.api.dependencies import MAX_ID, CurrentPerson, CurrentServices, Id
 from chat_app.api.errors import documented, error_detail
 from chat_app.services.chat import ChatEvent
+from chat_app.services.choice import AnswerChoice, ExampleSet
 from chat_app.services.thread import Thread
 
 router = APIRouter(prefix="/api", tags=["chat"])
 
 
 class NewMessage(BaseModel):
-    """A message to a conversation of yours; without an id a new conversation begins."""
+    """A message to a conversation of yours; without an id a new conversation begins.
+
+    `version_id` asks another version than the one that serves; `examples` puts four exchanges of that language
+    before the conversation (few-shot), which are never stored in it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     text: str
     conversation_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    version_id: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    examples: ExampleSet = "none"
 
 
 class ConversationBody(BaseModel):
@@ -38,12 +45,13 @@ class ConversationBody(BaseModel):
 
 
 class TurnBody(BaseModel):
-    """A message of the shown branch; `version` wrote it."""
+    """A message of the shown branch; `version` wrote it, after so many example exchanges."""
 
     message_id: int
     role: str
     content: str
     version: str | None
+    example_exchanges: int
     sibling_index: int
     sibling_count: int
 
@@ -70,7 +78,8 @@ async def chat(body: NewMessage, services: CurrentServices, person: CurrentPerso
     conversation_id = body.conversation_id
     if conversation_id is None:
         conversation_id = await run_sync(services.chat.create, person)
-    events = services.chat.send(person, conversation_id, body.text)
+    choice = AnswerChoice(version_id=body.version_id, examples=body.examples)
+    events = services.chat.send(person, conversation_id, body.text, choice)
     first = await anext(events)  # so that a refusal has its status instead of a broken stream
     return StreamingResponse(
         _stream(conversation_id, first, events),
@@ -135,6 +144,7 @@ def _thread_body(thread: Thread) -> ThreadBody:
                 role=turn.role,
                 content=turn.content,
                 version=turn.version_name,
+                example_exchanges=turn.example_exchanges,
                 sibling_index=turn.sibling_index,
                 sibling_count=turn.sibling_count,
             )

@@ -13,10 +13,14 @@ from chat_app.pages.chat_writing import ChatWriting
 from chat_app.pages.events import on, on_load
 from chat_app.pages.markup import render
 from chat_app.pages.navigation import navigation_bar, page_title
+from chat_app.presenters.chat import AS_SERVED_OPTION, ZERO_SHOT, context_options, version_options
 from chat_app.words import Words
 
 _REMEMBER_SWITCH = "(isOn) => { localStorage.setItem('rapport.compare', isOn ? 'on' : ''); }"
 _RECALL_SWITCH = "() => localStorage.getItem('rapport.compare') === 'on'"
+_SMALL: dict[str, Any] = {
+    "show_label": False, "container": False, "filterable": False, "interactive": True, "scale": 0, "min_width": 0,
+}  # fmt: skip
 _FOCUS_MESSAGE = "() => { document.querySelector('#r-message textarea')?.focus(); }"
 
 
@@ -55,12 +59,10 @@ def _main(words: Words, conversations: Any) -> tuple[ChatView, Any]:
             message = _message(words)
             send = gr.Button(words.chat.send, variant="primary", elem_id="r-send", min_width=88, scale=0)
             stop = gr.Button(words.chat.stop, elem_id="r-stop", min_width=88, scale=0, visible=False)
-        switch = gr.Checkbox(
-            label=words.colon.join((words.chat.compare_switch, words.chat.compare_switch_info)),
-            elem_id="r-compare",
-            container=False,
-            interactive=True,
-        )
+        with gr.Row(elem_id="r-how", equal_height=True):
+            switch = _compare_switch(words)
+            version, context = _version_choice(words), _context_choice(words)
+        context_hint = html_block(elem_id="r-context-hint")
     view = ChatView(
         conversations=conversations,
         thread=thread,
@@ -72,6 +74,9 @@ def _main(words: Words, conversations: Any) -> tuple[ChatView, Any]:
         message=message,
         send=send,
         stop=stop,
+        version=version,
+        context=context,
+        context_hint=context_hint,
         conversation=gr.Number(visible=False, precision=0),
         editing=gr.Number(visible=False, precision=0),
         refresh=gr.Timer(2, active=False),
@@ -94,18 +99,51 @@ def _message(words: Words) -> Any:
     )
 
 
+def _compare_switch(words: Words) -> Any:
+    return gr.Checkbox(
+        label=words.colon.join((words.chat.compare_switch, words.chat.compare_switch_info)),
+        elem_id="r-compare",
+        container=False,
+        interactive=True,
+        scale=1,
+        min_width=0,
+    )
+
+
+def _version_choice(words: Words) -> Any:
+    return gr.Dropdown(
+        version_options([], words),
+        value=AS_SERVED_OPTION,
+        label=words.chat.version_choice,
+        elem_id="r-version",
+        visible=False,
+        **_SMALL,
+    )
+
+
+def _context_choice(words: Words) -> Any:
+    return gr.Dropdown(
+        context_options(words),
+        value=ZERO_SHOT,
+        label=words.chat.context_choice,
+        elem_id="r-context",
+        **_SMALL,
+    )
+
+
 def _connect(page: gr.Blocks, view: ChatView, switch: Any, services: Services, words: Words) -> None:
     drawing = ChatDrawing(services, ChatPicture(view, words))
     writing, acts = ChatWriting(services, drawing), ChatActs(services, drawing)
     outputs, conversation = view.outputs(), view.conversation
     on_load(page, acts.open, outputs)
-    composed = [view.message, conversation, switch, view.editing]
+    how = [view.version, view.context]
+    composed = [view.message, conversation, switch, view.editing, *how]
     on(view.message.submit, writing.submit, composed, outputs)
     on(view.send.click, writing.submit, composed, outputs)
     on(view.stop.click, writing.stop, [conversation], outputs)
-    on(view.thread.opening, writing.opening, [switch], outputs)
-    on(view.thread.retry, writing.retry, [conversation], outputs)
-    on(view.thread.pair, writing.pair, [conversation], outputs)
+    on(view.thread.opening, writing.opening, [switch, *how], outputs)
+    on(view.thread.retry, writing.retry, [conversation, *how], outputs)
+    on(view.thread.pair, writing.pair, [conversation, *how], outputs)
     on(view.thread.sibling, acts.sibling, [conversation], outputs)
     on(view.thread.undo, acts.undo, [conversation], outputs)
     on(view.thread.edit, acts.edit, [], outputs).then(fn=None, js=_FOCUS_MESSAGE)
@@ -113,6 +151,7 @@ def _connect(page: gr.Blocks, view: ChatView, switch: Any, services: Services, w
     on(view.conversations.rename, acts.rename, [conversation], outputs)
     on(view.conversations.remove, acts.remove, [], outputs)
     on(view.pair.vote, acts.vote, [conversation], outputs)
+    on(view.context.change, acts.context_chosen, [view.context], [view.context_hint])
     on(view.refresh.tick, acts.refresh, [conversation], outputs)
     switch.change(fn=None, inputs=[switch], js=_REMEMBER_SWITCH)
     page.load(fn=None, outputs=[switch], js=_RECALL_SWITCH)

@@ -24,12 +24,18 @@ class ChatActs:
         self._picture = drawing.picture
 
     async def open(self, request: gr.Request) -> Updates:
-        """Show the conversation of the address, or an empty one."""
-        asked = request.query_params.get("c", "")
+        """Show the conversation of the address, or an empty one, and the version that it names."""
         try:
-            return await self._drawing.everything(_conversation_id(asked) if asked else None)
+            conversation = _id("conversation", request.query_params.get("c", ""))
+            version = _id("version", request.query_params.get("version", ""))
+            shown = await self._drawing.everything(conversation)
+            return shown | await self._drawing.choices(conversation, version)
         except Exception as error:
             return await self._drawing.after(error, None)
+
+    async def context_chosen(self, context: str) -> Updates:
+        """Tell what examples are good for."""
+        return self._picture.context_hint(context)
 
     async def refresh(self, conversation_id: float | None) -> Updates:
         """Look again at a conversation that another tab is having answered."""
@@ -105,7 +111,9 @@ class ChatActs:
         return shown | self._picture.notice(thanks_text(receipt, self._drawing.words))
 
 
-def _conversation_id(asked: str) -> int:
+def _id(what: str, asked: str) -> int | None:
+    if not asked:
+        return None
     if not asked.isdecimal():
-        raise NotFound("conversation", asked)
+        raise NotFound(what, asked)
     return int(asked)

@@ -1,6 +1,7 @@
 """Draws a conversation as the database has it, and what went wrong; the chat page's handlers end here."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 from chat_app.container import Services
@@ -9,6 +10,7 @@ from chat_app.pages.events import Updates
 from chat_app.pages.notices import notice_text
 from chat_app.presenters.chat import conversation_lines, thread_card
 from chat_app.presenters.compare import waiting_pair_card
+from chat_app.services.choice import AS_SERVED
 from chat_app.services.person import Person
 from chat_app.services.thread import Thread
 
@@ -46,6 +48,21 @@ class ChatDrawing:
             return updates | {self.picture.view.pair: ""}
         card = waiting_pair_card(thread.open_comparison, self.words, vote_key=uuid4().hex)
         return updates | self.picture.pair(card)
+
+    async def choices(self, conversation_id: int | None, version_id: int | None) -> Updates:
+        """Draw who may answer, set to a version asked for, else to what the conversation's last answer was.
+
+        Raises VersionNotFound for a version that is not there.
+        """
+        choice = AS_SERVED
+        if conversation_id is not None:
+            thread = await asyncio.to_thread(self._services.chat.thread, self.person, conversation_id)
+            choice = thread.choice
+        if version_id is not None:
+            await asyncio.to_thread(self._services.versions.get, self.person, version_id)
+            choice = replace(choice, version_id=version_id)
+        versions = await asyncio.to_thread(self._services.versions.list, self.person)
+        return self.picture.choices(versions, choice)
 
     async def conversations(self, current_id: int | None) -> Updates:
         """Draw the list of conversations."""

@@ -1,5 +1,6 @@
 """The parts of the chat page that handlers fill, and how each is drawn; nothing here asks a service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -7,9 +8,20 @@ import gradio as gr
 
 from chat_app.pages.events import Updates
 from chat_app.pages.markup import render
-from chat_app.presenters.chat import ConversationLine, LiveCard, ThreadCard, empty_thread
+from chat_app.presenters.chat import (
+    AS_SERVED_OPTION,
+    FEW_SHOT,
+    ZERO_SHOT,
+    ConversationLine,
+    LiveCard,
+    ThreadCard,
+    empty_thread,
+    version_options,
+)
 from chat_app.presenters.compare import PairCard
+from chat_app.services.choice import AnswerChoice
 from chat_app.words import Words
+from training.registry import VersionInfo
 
 CHOICES = ("left", "right", "tie", "both_bad")
 
@@ -28,6 +40,9 @@ class ChatView:
     message: Any
     send: Any
     stop: Any
+    version: Any
+    context: Any
+    context_hint: Any
     conversation: Any
     editing: Any
     refresh: Any
@@ -84,6 +99,21 @@ class ChatPicture:
             self.view.editing_bar: render("editing", words=self.words) if is_editing else "",
             self.view.message: gr.update(value=text, placeholder=hint),
         }
+
+    def choices(self, versions: Sequence[VersionInfo], choice: AnswerChoice) -> Updates:
+        """Who may answer and what may stand before the conversation, set to a choice."""
+        options = version_options(versions, self.words)
+        chosen = AS_SERVED_OPTION if choice.version_id is None else choice.version_id
+        context = ZERO_SHOT if choice.examples == "none" else FEW_SHOT
+        return {
+            self.view.version: gr.update(choices=options, value=chosen, visible=len(options) > 2),
+            self.view.context: gr.update(value=context),
+        } | self.context_hint(context)
+
+    def context_hint(self, context: str) -> Updates:
+        """What examples are good for, once they are chosen."""
+        text = self.words.chat.few_shot_hint if context == FEW_SHOT else ""
+        return {self.view.context_hint: render("hint", text=text)}
 
     def waiting(self, is_answering_elsewhere: bool) -> Updates:
         """Look again every two seconds while another tab has this conversation answered."""

@@ -12,7 +12,7 @@ import gradio as gr
 from chat_app.container import Services
 from chat_app.pages.chat_drawing import ChatDrawing
 from chat_app.pages.events import Updates
-from chat_app.pages.page_events import event_data, event_text, whole
+from chat_app.pages.page_events import answer_choice, event_data, event_text, whole
 from chat_app.presenters.chat import live_card
 from chat_app.presenters.compare import pair_card
 from chat_app.services.chat import ChatEvent
@@ -32,46 +32,72 @@ class ChatWriting:
         self._picture = drawing.picture
 
     async def submit(
-        self, text: str, conversation_id: float | None, is_pair: bool, editing: float | None
+        self,
+        text: str,
+        conversation_id: float | None,
+        is_pair: bool,
+        editing: float | None,
+        version: float | None,
+        context: str | None,
     ) -> Stream:
         """Send a message, or the changed wording of an earlier one, and stream one answer or two."""
         conversation, changed = whole(conversation_id), whole(editing)
         person = self._drawing.person
         try:
+            choice = answer_choice(version, context, self._drawing.words)
             if conversation is None:
                 conversation = await asyncio.to_thread(self._services.chat.create, person)
             if changed is not None:
-                stream = self._answer(self._services.chat.edit(person, changed, text), conversation)
+                stream = self._answer(self._services.chat.edit(person, changed, text, choice), conversation)
             elif is_pair:
-                opened = self._services.compare.open_in_chat(person, conversation, text)
+                opened = self._services.compare.open_in_chat(person, conversation, text, choice)
                 stream = self._pair(opened, conversation)
             else:
-                stream = self._answer(self._services.chat.send(person, conversation, text), conversation)
+                stream = self._answer(
+                    self._services.chat.send(person, conversation, text, choice), conversation
+                )
             async with aclosing(stream):
                 async for updates in stream:
                     yield updates
         except Exception as error:
             yield await self._drawing.after(error, conversation)
 
-    async def opening(self, is_pair: bool, event: gr.EventData) -> Stream:
-        """Begin a conversation with one of the examples."""
-        stream = self.submit(event_text(event_data(event), "text"), None, is_pair, None)
+    async def opening(
+        self, is_pair: bool, version: float | None, context: str | None, event: gr.EventData
+    ) -> Stream:
+        """Begin a conversation with one of the offered openings."""
+        text = event_text(event_data(event), "text")
+        stream = self.submit(text, None, is_pair, None, version, context)
         async with aclosing(stream):
             async for updates in stream:
                 yield updates
 
-    async def retry(self, conversation_id: float | None) -> Stream:
+    async def retry(
+        self, conversation_id: float | None, version: float | None, context: str | None
+    ) -> Stream:
         """Answer the last message once more."""
         conversation = whole(conversation_id) or 0
-        again = self._services.chat.regenerate(self._drawing.person, conversation)
-        async for updates in self._guarded(self._answer(again, conversation, is_new=False), conversation):
+
+        async def again() -> Stream:
+            choice = answer_choice(version, context, self._drawing.words)
+            events = self._services.chat.regenerate(self._drawing.person, conversation, choice)
+            async for updates in self._answer(events, conversation, is_new=False):
+                yield updates
+
+        async for updates in self._guarded(again(), conversation):
             yield updates
 
-    async def pair(self, conversation_id: float | None) -> Stream:
+    async def pair(self, conversation_id: float | None, version: float | None, context: str | None) -> Stream:
         """Write two answers to the last message."""
         conversation = whole(conversation_id) or 0
-        opened = self._services.compare.open_in_chat(self._drawing.person, conversation, None)
-        async for updates in self._guarded(self._pair(opened, conversation, is_new=False), conversation):
+
+        async def again() -> Stream:
+            choice = answer_choice(version, context, self._drawing.words)
+            events = self._services.compare.open_in_chat(self._drawing.person, conversation, None, choice)
+            async for updates in self._pair(events, conversation, is_new=False):
+                yield updates
+
+        async for updates in self._guarded(again(), conversation):
             yield updates
 
     async def stop(self, conversation_id: float | None) -> Updates:

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from chat_app.errors import InvalidInput
+from chat_app.presenters.chat import AS_SERVED_OPTION, FEW_SHOT, ZERO_SHOT
+from chat_app.services.choice import AnswerChoice
 from chat_app.services.compare import Choice
+from chat_app.words import Words
 
 MAX_KEY_LENGTH = 80
 
@@ -49,6 +52,20 @@ def event_vote(data: object) -> VoteClick:
     if not 0 < len(key) <= MAX_KEY_LENGTH:
         raise InvalidInput(f"The vote's key has {len(key)} characters.", "Reload the page and vote again.")
     return VoteClick(event_id(data, "comparison"), choice, key, _seconds(_value(data, "seconds")))  # type: ignore[arg-type]  # checked above
+
+
+def answer_choice(version: object, context: object, words: Words) -> AnswerChoice:
+    """Return who shall answer and after which examples, as the two choices beside the composer hold it.
+
+    Raises InvalidInput for something that is not offered there.
+    """
+    version_id = whole(version)
+    if version_id is None or version_id < AS_SERVED_OPTION or context not in (ZERO_SHOT, FEW_SHOT):
+        raise InvalidInput(f"The page sent {version!r} and {context!r} as choices.", "Reload the page.")
+    return AnswerChoice(
+        version_id=None if version_id == AS_SERVED_OPTION else version_id,
+        examples=words.language if context == FEW_SHOT else "none",
+    )
 
 
 def whole(number: object) -> int | None:

@@ -9,6 +9,11 @@ from chat_app.presenters.markdown import markdown_html
 from chat_app.services.chat import ChatEvent
 from chat_app.services.thread import ConversationSummary, Thread, Turn
 from chat_app.words import Words
+from training.registry import VersionInfo
+from training.version_rows import can_chat
+
+AS_SERVED_OPTION = 0
+ZERO_SHOT, FEW_SHOT = "zero-shot", "few-shot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,8 @@ def _captions(turn: Turn, words: Words) -> tuple[str, ...]:
         captions.append(words.chat.stopped)
     if turn.version_name:
         captions.append(words.chat.answered_by.format(version=turn.version_name))
+    if turn.example_exchanges:
+        captions.append(words.chat.after_examples.format(count=turn.example_exchanges))
     chosen = {
         "left": words.chat.chosen_from_two,
         "right": words.chat.chosen_from_two,
@@ -149,6 +156,18 @@ def _variants(turn: Turn, words: Words) -> Variants | None:
 def empty_thread() -> ThreadCard:
     """A conversation that has not begun."""
     return ThreadCard(conversation_id=None, turns=(), note="", note_actions=())
+
+
+def version_options(versions: Sequence[VersionInfo], words: Words) -> list[tuple[str, int]]:
+    """List who may answer: the version that serves, whichever it is by then (0), or one for good."""
+    serving = next((version.name for version in versions if version.is_serving), "–")
+    chosen = [(version.name, version.id) for version in versions if can_chat(version)]
+    return [(words.chat.version_served.format(version=serving), AS_SERVED_OPTION), *chosen]
+
+
+def context_options(words: Words) -> list[tuple[str, str]]:
+    """List what may stand before a conversation."""
+    return [(words.chat.zero_shot, ZERO_SHOT), (words.chat.few_shot, FEW_SHOT)]
 
 
 def conversation_lines(

@@ -9,7 +9,7 @@ from chat_app.presenters.curves import number_text
 from chat_app.presenters.training import SampleCard, Tile
 from chat_app.words import Words
 from training.registry import VersionInfo
-from training.version_rows import is_servable
+from training.version_rows import can_chat, is_servable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class VersionLine:
     id: int
     name: str
     kind: str
+    explained: str
     state: str
     state_label: str
     is_serving: bool
@@ -52,6 +53,7 @@ class VersionLine:
     verdict: str
     verdict_label: str
     offer: Offer | None
+    can_chat: bool
 
 
 def gate_report(version: VersionInfo) -> Mapping[str, Any]:
@@ -149,6 +151,7 @@ def _line(version: VersionInfo, names: Mapping[int, str], words: Words, may_serv
         id=version.id,
         name=version.name,
         kind=words.models.kinds[version.kind],
+        explained=words.models.kinds_explained.get(version.kind, ""),
         state=version.state,
         state_label=words.models.states[version.state] if is_servable(version) else "",
         is_serving=version.is_serving,
@@ -160,6 +163,7 @@ def _line(version: VersionInfo, names: Mapping[int, str], words: Words, may_serv
         verdict=verdict,
         verdict_label=words.train.verdicts.get(verdict, verdict) or words.models.no_verdict,
         offer=offer(version, words) if may_serve else None,
+        can_chat=can_chat(version),
     )
 
 

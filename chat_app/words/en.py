@@ -45,6 +45,12 @@ _CHAT = ChatWords(
     stop="Stop",
     compare_switch="Compare",
     compare_switch_info="Two answers, you choose",
+    version_choice="Who answers",
+    version_served="As served: {version}",
+    context_choice="Context",
+    zero_shot="No examples (zero-shot)",
+    few_shot="Four examples (few-shot)",
+    few_shot_hint="Examples help most with the base version, which has not been taught to chat.",
     regenerate="Answer again",
     compare_again="Compare two",
     try_again="Try again",
@@ -61,6 +67,7 @@ _CHAT = ChatWords(
     elsewhere="This is being answered in another tab; the answer will appear here.",
     dropped="The conversation is longer than the model can read: the {count} oldest messages were left out.",
     answered_by="answered by {version}",
+    after_examples="after {count} examples",
     chosen_from_two="you chose this one of two",
     tie_from_two="one of two you found equally good",
     both_bad_from_two="one of two you found bad",
@@ -199,7 +206,18 @@ _MODELS = ModelsWords(
     intro="Every version, what it was made from, and what the gate said of it.",
     version="Version",
     kind="Kind",
-    kinds={"base": "base", "sft": "fine-tuned start", "reward": "reward model", "policy": "chat model"},
+    kinds={
+        "base": "pretrained base",
+        "sft": "fine-tuned start",
+        "reward": "reward model",
+        "policy": "chat model",
+    },
+    kinds_explained={
+        "base": (
+            "What pretraining gives, before fine-tuning: it goes on with a text and has not been taught to chat. "
+            "It answers only where you choose it."
+        )
+    },
     state="State",
     states={
         "candidate": "candidate",
@@ -221,6 +239,7 @@ _MODELS = ModelsWords(
     serving="{version} answers now.",
     roll_back="Roll back to the version before",
     rolled_back="Rolled back: {version} answers now.",
+    chat_with="Chat with it",
     promote="Serve it",
     promote_anyway="Promote anyway",
     promote_heading="Promote {version} anyway",

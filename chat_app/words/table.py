@@ -47,6 +47,12 @@ class ChatWords:
     stop: str
     compare_switch: str
     compare_switch_info: str
+    version_choice: str
+    version_served: str
+    context_choice: str
+    zero_shot: str
+    few_shot: str
+    few_shot_hint: str
     regenerate: str
     compare_again: str
     try_again: str
@@ -63,6 +69,7 @@ class ChatWords:
     elsewhere: str
     dropped: str
     answered_by: str
+    after_examples: str
     chosen_from_two: str
     tie_from_two: str
     both_bad_from_two: str
@@ -153,6 +160,7 @@ class ModelsWords:
     version: str
     kind: str
     kinds: Mapping[str, str]
+    kinds_explained: Mapping[str, str]
     state: str
     states: Mapping[str, str]
     made_from: str
@@ -169,6 +177,7 @@ class ModelsWords:
     serving: str
     roll_back: str
     rolled_back: str
+    chat_with: str
     promote: str
     promote_anyway: str
     promote_heading: str

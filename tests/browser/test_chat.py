@@ -1,11 +1,17 @@
 """Conversations in the browser: written, answered again, changed, stopped, undone, kept and shared."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
+from db.engine import open_database
+from db.settings import DatabaseSettings
 from tests.browser.conftest import OpenPage
 from tests.browser.service import RapportProcess
 from tests.browser.steps import MESSAGE, compare, say, send
+from tests.tiny_model import make_tiny_model
+from training.registry import Registry
 
 pytestmark = pytest.mark.browser
 
@@ -150,3 +156,42 @@ def test_what_is_typed_while_the_model_answers_stays(
     page.locator(MESSAGE).press_sequentially("typed meanwhile")
     expect(page.locator(".r-model .r-caption").last).to_contain_text("answered by")
     expect(page.locator(MESSAGE)).to_have_value("typed meanwhile")
+
+
+def test_a_version_and_its_context_are_chosen_shown_and_remembered(
+    rapport: RapportProcess, open_page: OpenPage
+) -> None:
+    version = add_pretrained(rapport)
+    page = open_page(rapport, "/en/models/")
+    row = page.locator(f'tr[data-version="{version}"]')
+    expect(row).to_contain_text("has not been taught to chat")
+    row.get_by_role("link", name="Chat with it").click()
+    expect(page.locator("#r-version input")).to_have_value(f"base-{version}")
+    page.locator("#r-context input").click()
+    page.get_by_role("option", name="Four examples (few-shot)").click()
+    expect(page.locator(".r-hint")).to_contain_text("Examples help most with the base version")
+
+    say(page, "What is for dinner?")
+    caption = f"answered by base-{version} · after 4 examples"
+    expect(page.locator(".r-model .r-caption")).to_have_text(caption)
+    expect(page.locator(".r-user .r-bubble")).to_have_text(["What is for dinner?"])
+
+    page.reload()
+    expect(page.locator("#r-version input")).to_have_value(f"base-{version}")
+    expect(page.locator("#r-context input")).to_have_value("Four examples (few-shot)")
+    page.get_by_role("link", name="New conversation").click()
+    expect(page.locator("#r-version input")).to_have_value(re.compile(r"^As served: \S+"))
+    expect(page.locator("#r-context input")).to_have_value("No examples (zero-shot)")
+
+
+def add_pretrained(rapport: RapportProcess) -> int:
+    """List a second random model in the service's database, as its package would bring the pretrained base."""
+    folder = make_tiny_model(rapport.data_dir / "pretrained", seed=3, context=512)
+    database = open_database(DatabaseSettings(url=f"sqlite:///{rapport.data_dir / 'rapport.db'}"))
+    registry = Registry(database=database, models_dir=rapport.data_dir / "models")
+    version = registry.add_version(
+        kind="base", name_hint="base", folder=folder, metrics={}, start_id=None, anchor_id=None,
+        reward_id=None, job_id=None,
+    )  # fmt: skip
+    database.dispose()
+    return version

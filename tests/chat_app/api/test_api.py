@@ -54,6 +54,16 @@ def test_a_chat_streams_and_the_conversation_can_be_read(client: httpx.Client) -
     error_of(client.get(f"/api/conversations/{conversation}"), 404, "not_found")
 
 
+def test_an_answer_is_asked_of_a_version_and_after_examples(client: httpx.Client) -> None:
+    asked = {"text": "Hello!", "version_id": 1, "examples": "en"}
+    events = events_of(client.post("/api/chat", json=asked))
+    answer = client.get(f"/api/conversations/{events[0][1]['conversation_id']}").json()["turns"][1]
+    assert answer["version"] == "sft"
+    assert 1 <= answer["example_exchanges"] <= 4  # as many as the small context takes
+    error_of(client.post("/api/chat", json={"text": "Hi", "version_id": 99}), 404, "version_not_found")
+    error_of(client.post("/api/chat", json={"text": "Hi", "examples": "de"}), 422, "invalid_request")
+
+
 def test_a_comparison_is_blind_until_the_vote_and_a_retry_is_the_same_vote(client: httpx.Client) -> None:
     prompt = [{"role": "user", "content": "Hello!"}]
     opened = client.post("/api/comparisons", json={"prompt": prompt})

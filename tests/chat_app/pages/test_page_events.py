@@ -3,9 +3,27 @@
 import pytest
 
 from chat_app.errors import InvalidInput
-from chat_app.pages.page_events import event_id, event_text, event_vote, whole
+from chat_app.pages.page_events import answer_choice, event_id, event_text, event_vote, whole
+from chat_app.services.choice import AS_SERVED, AnswerChoice
+from chat_app.words import EN, ZH
 
 VOTE = {"comparison": "12", "choice": "left", "key": "abc", "seconds": 3.5}
+
+
+def test_who_answers_and_after_which_examples_is_read() -> None:
+    assert answer_choice(0, "zero-shot", EN) == AS_SERVED
+    assert answer_choice(7.0, "zero-shot", ZH) == AnswerChoice(version_id=7)
+    assert answer_choice(0, "few-shot", EN) == AnswerChoice(examples="en")
+    assert answer_choice(7, "few-shot", ZH) == AnswerChoice(version_id=7, examples="zh")
+
+
+@pytest.mark.parametrize(
+    ("version", "context"),
+    [(-1, "zero-shot"), (1.5, "zero-shot"), ("1", "zero-shot"), (None, "few-shot"), (0, "en"), (0, None)],
+)
+def test_a_forged_choice_is_refused(version: object, context: object) -> None:
+    with pytest.raises(InvalidInput, match=r"Reload the page"):
+        answer_choice(version, context, EN)
 
 
 def test_a_click_on_a_vote_button_is_read() -> None:

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 
-from chat_app.presenters.chat import conversation_lines, live_card, thread_card, waiting_text
+from chat_app.presenters.chat import conversation_lines, live_card, thread_card, version_options, waiting_text
 from chat_app.services.chat import ChatEvent
 from chat_app.services.thread import ConversationSummary, Thread, Turn
 from chat_app.words import EN
+from tests.chat_app.presenters.test_versions import version
 
 
 def turn(message_id: int, role: str, content: str = "text", **facts: object) -> Turn:
@@ -52,6 +53,23 @@ def test_a_chosen_and_a_stopped_answer_say_so() -> None:
     card = thread_card(thread(turn(1, "user"), chosen, turn(3, "user"), stopped), EN)
     assert card.turns[1].captions == ("answered by sft", "you chose this one of two")
     assert card.turns[3].captions == ("stopped", "answered by policy-3")
+
+
+def test_an_answer_after_examples_says_so() -> None:
+    card = thread_card(
+        thread(turn(1, "user"), turn(2, "assistant", version_name="base", example_exchanges=3)), EN
+    )
+    assert card.turns[1].captions == ("answered by base", "after 3 examples")
+
+
+def test_every_version_that_can_chat_is_offered_behind_the_one_that_serves() -> None:
+    versions = [
+        version(3, name="policy-3", state="serving"),
+        version(2, name="reward-2", kind="reward"),
+        version(1, name="base", kind="base"),
+    ]
+    assert version_options(versions, EN) == [("As served: policy-3", 0), ("policy-3", 3), ("base", 1)]
+    assert version_options([], EN) == [("As served: –", 0)]
 
 
 def test_variants_know_where_they_end() -> None:

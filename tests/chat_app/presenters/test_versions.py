@@ -71,6 +71,18 @@ def test_only_a_verdict_or_an_earlier_time_in_service_spares_the_reason() -> Non
     assert (passed.label, doubtful.label) == ("Serve it", "Promote anyway")
 
 
+def test_the_pretrained_base_is_explained_and_there_to_chat_with_but_not_to_serve() -> None:
+    base, sft, reward = version_lines(
+        [version(1, kind="base"), version(2, kind="sft", state="serving"), version(3, kind="reward")],
+        EN,
+        may_serve=True,
+    )
+    assert (base.kind, base.state_label, base.offer) == ("pretrained base", "", None)
+    assert base.explained.startswith("What pretraining gives, before fine-tuning:")
+    assert sft.explained == ""
+    assert [line.can_chat for line in (base, sft, reward)] == [True, True, False]
+
+
 def test_what_answers_now_and_reward_models_are_not_offered() -> None:
     assert offer(version(1, state="serving"), EN) is None
     assert offer(version(2, kind="reward"), EN) is None
