@@ -79,6 +79,38 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         restore_checkpoint(folder, model=model, optimizers=optimizers, run=fingerprint({"seed": 1}))
 
 
+def test_both_checkpoints_cut_off_mean_a_fresh_start(tmp_path: Path) -> None:
+    model, optimizers = trained(1)
+    folder = tmp_path / "checkpoint"
+    for step in (1, 2):
+        save_checkpoint(folder, model=model, optimizers=optimizers, progress=Progress(step), run="a")
+    for path in tmp_path.glob("checkpoint*/state.safetensors"):
+        path.write_bytes(path.read_bytes()[:-10])
+    assert restore_checkpoint(folder, model=model, optimizers=optimizers, run="a") is None
+
+
+def test_two_optimisers_and_the_best_loss_come_back(tmp_path: Path) -> None:
+    def parts() -> tuple[nn.Sequential, list[torch.optim.Optimizer]]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4))
+        return model, make_optimizers(model, weight_decay=0.1, kind="muon")
+
+    def learn(model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
+        torch.autograd.backward(model(torch.arange(5)).square().mean())
+        step_optimizers(optimizers, model, peak=0.1, share_done=0.3)
+
+    model, optimizers = parts()
+    learn(model, optimizers)
+    progress = Progress(1, best_loss=2.5, waited=3)
+    save_checkpoint(tmp_path / "here", model=model, optimizers=optimizers, progress=progress, run="a")
+    resumed, fresh = parts()
+    assert restore_checkpoint(tmp_path / "here", model=resumed, optimizers=fresh, run="a") == progress
+    learn(model, optimizers)
+    learn(resumed, fresh)
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, resumed.get_parameter(name)), name
+
+
 def test_a_full_disk_is_reported_and_the_checkpoint_before_stays(tmp_path: Path) -> None:
     model, optimizers = trained(1)
     folder = tmp_path / "checkpoint"

@@ -1,15 +1,20 @@
 """Pretraining on a small folder: it learns, its run is resumed exactly, and bad settings are refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from tests.training.disk import fill
 from training.checkpoint import CheckpointMismatchError
+from training.export import export_model
 from training.learning_settings import PretrainSettings
 from training.loading import load_language_model
 from training.pretrain import pretrain
+from training.whole_files import UnwrittenError
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,55 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(data_dir: Path, tmp_path: 
     resumed = pretrain(settings(data_dir, tmp_path / "broken", 30, **often), lines.append)
     assert "resuming at step 24" in lines
     assert torch.equal(weights_of(unbroken.model_dir), weights_of(resumed.model_dir))
+
+
+def test_a_resumed_run_does_not_read_its_texts_again(data_dir: Path, tmp_path: Path) -> None:
+    texts = Path(shutil.copytree(data_dir, tmp_path / "texts"))
+    pretrain(settings(texts, tmp_path / "out", 2), lambda _: None)
+    shutil.rmtree(texts)
+    lines: list[str] = []
+    assert pretrain(settings(texts, tmp_path / "out", 4), lines.append).steps == 4
+    assert "resuming at step 2" in lines
+    assert not any(line.startswith(("animals.jsonl:", "tokenizer")) for line in lines)
+
+
+def test_texts_prepared_for_other_settings_are_not_used(data_dir: Path, tmp_path: Path) -> None:
+    """Also when the run was stopped before its first checkpoint."""
+
+    def stop(line: str) -> None:
+        if "parameters" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(settings(data_dir, tmp_path, 2), stop)
+    with pytest.raises(
+        CheckpointMismatchError, match=r"prepared for a run with other settings.*another output"
+    ):
+        pretrain(settings(data_dir, tmp_path, 2, vocab_size=310), lambda _: None)
+    assert pretrain(settings(data_dir, tmp_path, 2, n_layer=2), lambda _: None).steps == 2
+
+
+def test_two_batches_of_four_rows_learn_like_one_of_eight(data_dir: Path, tmp_path: Path) -> None:
+    once = settings(data_dir, tmp_path / "once", 8, optimizer="adamw")
+    twice = settings(data_dir, tmp_path / "twice", 8, optimizer="adamw", rows_per_step=4, accumulation=2)
+    results = [pretrain(run, lambda _: None) for run in (once, twice)]
+    assert results[0].tokens == results[1].tokens == 8 * 8 * 32
+    learnt = [load_file(run.output_dir / "checkpoint" / "state.safetensors") for run in (once, twice)]
+    for name, weights in learnt[0].items():
+        torch.testing.assert_close(learnt[1][name], weights, rtol=0, atol=1e-5, msg=name)
+
+
+def test_a_full_disk_at_the_end_leaves_the_model_before(data_dir: Path, disk: Path, tmp_path: Path) -> None:
+    model = pretrain(settings(data_dir, tmp_path, 1), lambda _: None).model_dir
+    loaded = load_language_model(model)
+    export_model(loaded.model, loaded.chat_format, disk / "model")
+    before = {path.name: path.read_bytes() for path in (disk / "model").iterdir()}
+    for free in (0, 20_480, 49_152):  # room for nothing, for no weights, for no tokenizer
+        fill(disk, leave=free)
+        with pytest.raises(UnwrittenError, match=r"The model cannot be written to .*Free some space"):
+            export_model(loaded.model, loaded.chat_format, disk / "model")
+        assert {path.name: path.read_bytes() for path in (disk / "model").iterdir()} == before
+        assert {path.name for path in disk.iterdir()} == {"filler", "model"}
 
 
 def test_a_run_without_a_length_takes_half_an_hour(data_dir: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny_model import make_tiny_model
-from training.demonstrations import Example, collate
+from training.demonstrations import Example, collate, make_example
+from training.language_modelling import next_token_loss
 from training.learning_settings import SftSettings
 from training.loading import load_language_model
 from training.recipe import CorpusError
@@ -79,6 +80,33 @@ def test_it_learns_the_answers_and_to_stop(base: Path, demonstrations: Path, tmp
         completion = generated[0, len(prompt) :].tolist()
         assert completion == loaded.chat_format.completion_ids(answer)
     assert result.examples == {"own.jsonl": 2}
+
+
+def test_the_end_of_turn_is_an_answers_last_target(base: Path) -> None:
+    chat_format = load_language_model(base).chat_format
+    example = make_example(
+        ({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}),
+        chat_format,
+        context_length=128,
+    )
+    assert example is not None
+    targets = collate([example], pad_id=chat_format.pad_token_id).answer_targets[0]
+    learnt = targets[targets != -100].tolist()
+    assert chat_format.tokenizer.decode(learnt) == "Yes.<|end|>"
+    assert learnt[-1] == chat_format.end_token_id
+
+
+def test_with_the_auxiliary_loss_it_learns_the_questions_too(
+    base: Path, demonstrations: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for weight in (0.0, 1.0):
+        run = settings(base, demonstrations, tmp_path / str(weight), 40, auxiliary_weight=weight)
+        loaded = load_language_model(sft(run, lambda _: None).model_dir)
+        asked = loaded.chat_format.prompt_ids([{"role": "user", "content": "What color is grass?"}])
+        losses.append(next_token_loss(loaded.model, torch.tensor([asked])).item())
+    assert losses[0] > 3
+    assert losses[1] < 1
 
 
 def test_an_interrupted_run_ends_like_an_unbroken_one(
