@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from tests.tiny_model import make_tiny_model
-from training.bundled import BUNDLED_MODEL_DIR
+from training.bundled import BUNDLED_BASE_DIR, BUNDLED_MODEL_DIR
 from training.loading import ModelFolderError, load_language_model
 
 
@@ -38,9 +38,15 @@ def test_the_bundled_model_loads_in_float32() -> None:
     assert loaded.chat_format.vocab_size == 6144
 
 
-def test_the_bundled_files_stay_small() -> None:
-    size = sum(path.stat().st_size for path in BUNDLED_MODEL_DIR.parent.rglob("*") if path.is_file())
-    assert size < 20_000_000
+def test_the_bundled_models_stay_small() -> None:
+    folders = (BUNDLED_MODEL_DIR, BUNDLED_BASE_DIR)
+    assert sum(path.stat().st_size for folder in folders for path in folder.iterdir()) <= 32_000_000
+
+
+def test_the_bundled_base_loads_and_has_the_tokenizer_of_the_fine_tuned_model() -> None:
+    base, tuned = load_language_model(BUNDLED_BASE_DIR), load_language_model(BUNDLED_MODEL_DIR)
+    assert base.chat_format.tokenizer.get_vocab() == tuned.chat_format.tokenizer.get_vocab()
+    assert base.model.config.model_type == tuned.model.config.model_type == "llama"
 
 
 def test_a_llama_folder_loads(tmp_path: Path) -> None:
