@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format soak bench-loop clean
+.PHONY: help run test check format soak bench-loop bench-answers bench-decode clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,13 @@ soak: $(VENV)/.installed-dev  ## Long tests: the service killed again and again 
 
 bench-loop: $(VENV)/.installed-dev  ## 200 votes, one retraining: minutes to the verdict, win rate of the new version
 	$(BIN)/python -m benchmarks.loop --labeller asks-back --labeller about-you --labeller agrees --comparisons 200
+
+bench-answers: $(VENV)/.installed-dev  ## The bundled model's answers to fresh prompts, with what can be counted in them
+	$(BIN)/python -m benchmarks.answers --model training/bundled/model --openings benchmarks/evaluation/openings.jsonl \
+		--conversations benchmarks/evaluation/conversations.jsonl --chinese benchmarks/evaluation/chinese.jsonl --out answers.json
+
+bench-decode: $(VENV)/.installed-dev  ## The bundled model: seconds to the first token, tokens/s beside transformers' generate
+	$(BIN)/python -m benchmarks.decode_speed --model bundled=training/bundled/model
 
 clean:  ## Remove the virtual environment and caches; people's data stay where they are
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -90,7 +90,7 @@ class PretrainSettings(RunSettings):
         description="Rows of a batch, each as long as the context, of all processes together.",
     )
     optimizer: OptimizerKind = "muon"
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=4e-3, gt=0)
 
     @model_validator(mode="after")
     def _fits_together(self) -> PretrainSettings:
