@@ -63,7 +63,10 @@ class Ranks:
 
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
-    """Join the processes that torchrun started (NCCL on GPUs, Gloo on CPUs); leave them at the end."""
+    """Join the processes that torchrun started (NCCL on GPUs, Gloo on CPUs); leave them at the end.
+
+    A process joins once: torchrun's store keeps the addresses of a first meeting, and a second would find them.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     has_gpu = torch.cuda.is_available()
     if count == 1:

@@ -32,7 +32,9 @@ def whole(place: Path, what: str) -> Iterator[Path]:
         if place.is_dir():
             shutil.rmtree(place)  # a folder cannot be renamed over another
         fresh.replace(place)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
         raise UnwrittenError(
             f"{what} cannot be written to {place} ({error}). Free some space or make the folder writable, "
             "then start the run again: it goes on from its last checkpoint.",
@@ -40,6 +42,11 @@ def whole(place: Path, what: str) -> Iterator[Path]:
         ) from error
     finally:
         _remove(fresh)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    # `tokenizers` raises a bare Exception with the words of Rust's I/O error
+    return isinstance(error, (OSError, SafetensorError)) or "(os error " in str(error)
 
 
 def _remove(path: Path) -> None:

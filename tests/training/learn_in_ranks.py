@@ -1,4 +1,4 @@
-"""Run by torchrun: pretrains, then fine-tunes, by the settings in a JSON file; only the first rank may write."""
+"""Run by torchrun: pretrains or fine-tunes by the settings in a JSON file; only the first rank may write."""
 
 import json
 import os
@@ -14,15 +14,17 @@ from training.pretrain import pretrain
 from training.sft import sft
 
 
-def main(path: Path) -> None:
+def main(stage: str, path: Path) -> None:
     torch.set_num_threads(1)
     if os.environ["RANK"] != "0":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # whoever writes a byte to a file fails
     values = json.loads(path.read_text(encoding="utf-8"))
-    pretrain(PretrainSettings(**values["pretrain"]))
-    sft(SftSettings(**values["sft"]))
+    if stage == "pretrain":
+        pretrain(PretrainSettings(**values))
+    else:
+        sft(SftSettings(**values))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

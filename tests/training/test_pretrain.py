@@ -12,7 +12,7 @@ from tests.training.disk import fill
 from training.checkpoint import CheckpointMismatchError
 from training.export import export_model
 from training.learning_settings import PretrainSettings
-from training.loading import load_language_model
+from training.loading import ModelFolderError, load_language_model
 from training.pretrain import pretrain
 from training.whole_files import UnwrittenError
 
@@ -109,12 +109,14 @@ def test_two_batches_of_four_rows_learn_like_one_of_eight(data_dir: Path, tmp_pa
 
 
 def test_a_full_disk_at_the_end_leaves_the_model_before(data_dir: Path, disk: Path, tmp_path: Path) -> None:
+    """Wherever in writing the room ends: the weights, the settings, the tokenizer."""
     model = pretrain(settings(data_dir, tmp_path, 1), lambda _: None).model_dir
     loaded = load_language_model(model)
+    size = sum(path.stat().st_size // 4096 + 1 for path in model.iterdir())  # in pages of the disk
     export_model(loaded.model, loaded.chat_format, disk / "model")
     before = {path.name: path.read_bytes() for path in (disk / "model").iterdir()}
-    for free in (0, 20_480, 49_152):  # room for nothing, for no weights, for no tokenizer
-        fill(disk, leave=free)
+    for pages in (0, size // 4, size // 2, size - 3, size - 1):
+        fill(disk, leave=4096 * pages)
         with pytest.raises(UnwrittenError, match=r"The model cannot be written to .*Free some space"):
             export_model(loaded.model, loaded.chat_format, disk / "model")
         assert {path.name: path.read_bytes() for path in (disk / "model").iterdir()} == before
@@ -150,3 +152,24 @@ def test_settings_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         settings(data_dir, tmp_path, **{"steps": 2, **changes})  # type: ignore[arg-type]
+
+
+def test_a_run_can_go_on_from_another_model_with_its_tokenizer_and_size(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    first = pretrain(settings(data_dir, tmp_path / "first", 40), lambda _: None)
+    start = {"start": str(first.model_dir), "learning_rate": 1e-5, "n_embd": 64, "vocab_size": 400}
+    second = pretrain(settings(data_dir, tmp_path / "second", 1, **start), lambda _: None)
+    assert second.parameters == first.parameters
+    assert second.heldout_loss["animals.jsonl"] == pytest.approx(
+        first.heldout_loss["animals.jsonl"], abs=0.02
+    )
+
+
+def test_rows_longer_than_the_context_of_the_model_to_go_on_from_are_refused(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    first = pretrain(settings(data_dir, tmp_path / "first", 1), lambda _: None)
+    longer = settings(data_dir, tmp_path / "second", 1, start=str(first.model_dir), context_length=64)
+    with pytest.raises(ModelFolderError, match="attends to 32 tokens"):
+        pretrain(longer, lambda _: None)

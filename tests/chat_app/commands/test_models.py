@@ -46,7 +46,7 @@ def test_two_steps_of_each_give_a_model(texts: Path, tmp_path: Path) -> None:
     assert [settings[name] for name in ("architecture", "optimizer", "patience", "accumulation")] == [
         "gpt2", "adamw", 3, 2,
     ]  # fmt: skip
-    assert settings["learning_rate"] == 2e-3  # the class's own default
+    assert settings["learning_rate"] == 4e-3  # the class's own default
     tuned = CliRunner().invoke(
         app,
         ["sft", "--base", f"{out}/model", "--out", str(tmp_path / "chat"), "--steps", "2", *own,
