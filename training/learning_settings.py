@@ -78,6 +78,10 @@ class PretrainSettings(RunSettings):
     demonstration_passes: float = Field(
         default=4, gt=0, description="Passes over the demonstrations for each pass over the texts."
     )
+    start: str = Field(
+        default="",
+        description="Model folder or hub name to go on from, with its tokenizer, block and size; empty: a new model.",
+    )
     vocab_size: int = Field(default=6144, ge=300, le=65_536)
     context_length: int = Field(default=512, ge=16)
     architecture: Architecture = "llama"

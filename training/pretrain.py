@@ -1,4 +1,4 @@
-"""Pretrains a small GPT from nothing on a folder of text: tokenizer, packed rows, next-token loss.
+"""Pretrains a small GPT on a folder of text, from nothing or from another model: packed rows, next-token loss.
 
 Started by torchrun, the same command shares every batch among the processes and ends with the same model.
 """
@@ -22,6 +22,7 @@ from training.export import export_model
 from training.language_modelling import heldout_losses, next_token_loss, parameter_count
 from training.learning_run import Report, learn, silent
 from training.learning_settings import PretrainSettings
+from training.loading import ModelFolderError, load_language_model
 from training.new_model import new_model
 from training.numerics import Numerics, kept_precision, probe_numerics
 from training.packing import PackedRows
@@ -70,7 +71,7 @@ def pretrain(settings: PretrainSettings, report: Report = print) -> PretrainResu
             ),
             ranks,
         )
-        model = _new_model(settings, chat_format).to(numerics.device)
+        model = _model(settings, chat_format).to(numerics.device)
         report(f"{parameter_count(model):,} parameters; {numerics.reason}")
 
         # 3. Steps
@@ -169,13 +170,21 @@ def _prepare(settings: PretrainSettings, report: Report) -> None:
         else (),
     )
     report_corpus(corpus, report)
+    tokenizer = _tokenizer(settings, corpus, report)
+    with whole(tokenizer_dir, "The tokenizer") as fresh:
+        tokenizer.save_pretrained(fresh)
+    write_shards(shards, corpus, ChatFormat(tokenizer), seed=settings.seed, made_from=made_from)
+
+
+def _tokenizer(settings: PretrainSettings, corpus: Corpus, report: Report) -> Any:
+    """The tokenizer of the model to go on from, or a new one trained on the corpus."""
+    if settings.start:
+        return ChatFormat.from_folder(settings.start).tokenizer
     tokenizer = train_tokenizer(
         _tokenizer_texts(corpus), vocab_size=settings.vocab_size, context_length=settings.context_length
     )
-    with whole(tokenizer_dir, "The tokenizer") as fresh:
-        tokenizer.save_pretrained(fresh)
     report(f"tokenizer with {len(tokenizer):,} tokens trained")
-    write_shards(shards, corpus, ChatFormat(tokenizer), seed=settings.seed, made_from=made_from)
+    return tokenizer
 
 
 def _tokenizer_texts(corpus: Corpus) -> Iterator[str]:
@@ -187,7 +196,16 @@ def _tokenizer_texts(corpus: Corpus) -> Iterator[str]:
             yield document.words
 
 
-def _new_model(settings: PretrainSettings, chat_format: ChatFormat) -> Any:
+def _model(settings: PretrainSettings, chat_format: ChatFormat) -> Any:
+    """The model to go on from, or a new one."""
+    if settings.start:
+        loaded = load_language_model(settings.start)
+        if settings.context_length > loaded.context_length:
+            raise ModelFolderError(
+                f"{settings.start} attends to {loaded.context_length} tokens, and the rows are to have "
+                f"{settings.context_length} (context_length). Use {loaded.context_length} or fewer."
+            )
+        return loaded.model.train()
     return new_model(
         settings.architecture,
         chat_format,
