@@ -75,7 +75,7 @@ def pretrain(settings: PretrainSettings, report: Report = print) -> PretrainResu
         report(f"{parameter_count(model):,} parameters; {numerics.reason}")
 
         # 3. Steps
-        material = _Rows(settings, shards, model, numerics, ranks)
+        material = Rows(settings, shards, model, numerics, ranks)
         report(f"{material.tokens_per_pass:,} tokens make one pass over the weighted corpus")
         outcome = learn(settings, model, material, ranks, report)
 
@@ -104,7 +104,7 @@ def report_corpus(corpus: Corpus, report: Report) -> None:
         report(f"… and {len(corpus.bad_records) - 10} more bad records")
 
 
-class _Rows:
+class Rows:
     """Packed rows as the material of a run, and rows of every source's held-out part."""
 
     def __init__(
@@ -120,9 +120,11 @@ class _Rows:
 
     @property
     def tokens_per_pass(self) -> int:
+        """How many tokens make one pass over the weighted corpus."""
         return self._rows.rows_per_epoch * self._settings.context_length
 
     def backward(self, step: int, part: int) -> tuple[float, int]:
+        """Each rank takes some rows of the batch, and counts by its share of the rows of the whole step."""
         settings = self._settings
         first = (step * settings.accumulation + part) * settings.rows_per_step
         numbers = self._ranks.share(range(first, first + settings.rows_per_step))
@@ -137,6 +139,7 @@ class _Rows:
         return loss.item(), tokens
 
     def heldout_losses(self) -> Mapping[str, float]:
+        """Next-token loss of each source's held-out rows."""
         return heldout_losses(self._model, self._heldout, self._numerics)
 
 

@@ -13,7 +13,10 @@ from training.checkpoint import CheckpointMismatchError
 from training.export import export_model
 from training.learning_settings import PretrainSettings
 from training.loading import ModelFolderError, load_language_model
-from training.pretrain import pretrain
+from training.numerics import Numerics
+from training.pretrain import Rows, pretrain
+from training.ranks import Ranks
+from training.shards import open_shards
 from training.whole_files import UnwrittenError
 
 
@@ -106,6 +109,27 @@ def test_two_batches_of_four_rows_learn_like_one_of_eight(data_dir: Path, tmp_pa
     learnt = [load_file(run.output_dir / "checkpoint" / "state.safetensors") for run in (once, twice)]
     for name, weights in learnt[0].items():
         torch.testing.assert_close(learnt[1][name], weights, rtol=0, atol=1e-5, msg=name)
+
+
+def test_the_parts_of_a_step_add_up_to_the_gradient_of_the_whole(data_dir: Path, tmp_path: Path) -> None:
+    """The optimiser hides a wrong scale, so this looks at the gradient itself."""
+    run = settings(data_dir, tmp_path, 1)
+    loaded = load_language_model(pretrain(run, lambda _: None).model_dir)
+    shards = open_shards(tmp_path / "shards")
+    assert shards is not None
+    numerics = Numerics("cpu", is_bfloat16=False, is_compiled=False, reason="")
+    gradients = []
+    for rows, parts, ranks in ((8, 1, 1), (4, 2, 1), (2, 4, 1), (8, 1, 3)):
+        changed = run.model_copy(update={"rows_per_step": rows, "accumulation": parts})
+        loaded.model.zero_grad()
+        for rank in range(ranks):
+            material = Rows(changed, shards, loaded.model, numerics, Ranks(rank, ranks, "cpu"))
+            assert sum(material.backward(5, part)[1] for part in range(parts)) == 8 * 32
+        weight = loaded.model.get_input_embeddings().weight
+        assert weight.grad is not None
+        gradients.append(weight.grad.clone())
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0])
 
 
 def test_a_full_disk_at_the_end_leaves_the_model_before(data_dir: Path, disk: Path, tmp_path: Path) -> None:
