@@ -123,7 +123,7 @@ def answer_all(contestant: Contestant, contest: Contest) -> Answers:
     """Sample the contestant's answer to every prompt; the same contest gives the same answers."""
     format_, model = contestant.loaded.chat_format, contestant.loaded.model
     room = max(contestant.loaded.context_length - contest.parameters.max_new_tokens, 1)
-    encoded = [format_.prompt_ids(prompt, max_tokens=room) for prompt in contest.prompts]
+    encoded = [fitted_prompt(prompt, format_, room)[0] for prompt in contest.prompts]
     with torch.inference_mode():
         sampled = sample_completions(
             model,

@@ -166,8 +166,8 @@ def test_simulation_votes_at_a_running_service(command: Command, server: Running
 
 
 def test_the_win_rate_of_a_version_against_itself_is_one_half(command: Command) -> None:
-    code, out, _ = command("winrate", "1", "sft", "--prompts", "10", "--labeller", "brief")
-    assert code == 0
+    code, out, errors = command("winrate", "1", "sft", "--prompts", "10", "--labeller", "brief")
+    assert code == 0, errors
     assert "win rate 50.0%" in out
     assert "0 wins, 10 ties, 0 losses" in out
     found = json.loads(command("winrate", "sft", "1", "--prompts", "10", "--json")[1])
