@@ -11,6 +11,7 @@ import torch
 from training.generation import DecodingParameters, sample_completions
 from training.labellers import Labeller, Prompt, words_of
 from training.loading import LoadedModel
+from training.reward.data import fitted_prompt
 
 Z_95 = 1.959963984540054
 
