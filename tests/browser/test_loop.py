@@ -47,8 +47,9 @@ def test_five_votes_become_a_version_that_answers(rapport: RapportProcess, open_
     expect(page.locator(".r-notice.r-error")).to_contain_text("needs a reason")
     page.get_by_label("Your reason").fill("I read its answers and like them.")
     page.get_by_role("button", name="Promote", exact=True).click()
-    expect(page.locator(".r-notice.r-info")).to_contain_text("policy-3 answers now")
-    assert rapport.rows("select name from model_version where state = 'serving'") == [("policy-3",)]
+    [(trained,)] = rapport.rows("select name from model_version where kind = 'policy'")
+    expect(page.locator(".r-notice.r-info")).to_contain_text(f"{trained} answers now")
+    assert rapport.rows("select name from model_version where state = 'serving'") == [(trained,)]
     assert rapport.rows(
         "select count(*) from audit_event where action like '%promote%' and detail like ?", "%like them%"
     ) == [(1,)]
@@ -57,10 +58,10 @@ def test_five_votes_become_a_version_that_answers(rapport: RapportProcess, open_
     compare(page, False)
     page.wait_for_timeout(2500)  # the running app serves it within two seconds
     say(page, "And who are you now?")
-    expect(page.locator(".r-model .r-caption").last).to_contain_text("answered by policy-3")
+    expect(page.locator(".r-model .r-caption").last).to_contain_text(f"answered by {trained}")
 
     page.get_by_role("link", name="Models").click()
-    expect(page.locator("tr.r-current")).to_contain_text("policy-3")
+    expect(page.locator("tr.r-current")).to_contain_text(trained)
     page.get_by_role("button", name="Roll back").click()
     expect(page.locator(".r-notice.r-info")).to_contain_text("sft answers now")
     expect(page.locator("tr.r-current")).to_contain_text("sft")
