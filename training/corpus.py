@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.decontamination import KeepOut, overlapping
+from training.decontamination import KeepOut, overlapping, read_keep_out
+from training.learning_settings import PretrainSettings, SftSettings
 from training.near_duplicates import NearDuplicates
 from training.quality import is_kept, quality_ranks
-from training.recipe import CorpusError, Recipe, SourceRecipe, whole_recipe
+from training.recipe import (
+    CorpusError,
+    Recipe,
+    SourceRecipe,
+    demonstration_sources,
+    read_recipe,
+    whole_recipe,
+)
 from training.records import BadRecord, Document, read_documents
 from training.tidy import duplicate_key
 
@@ -31,6 +39,19 @@ class Corpus:
     bad_records: tuple[BadRecord, ...] = field(default=())
 
 
+def corpus_of(settings: PretrainSettings | SftSettings) -> Corpus:
+    """The corpus that a run's settings name; raises what reading its files, recipe and test texts raises."""
+    demonstrations: tuple[SourceRecipe, ...] = ()
+    if settings.demonstrations:
+        demonstrations = demonstration_sources(settings.demonstrations, passes=settings.demonstration_passes)
+    return read_corpus(
+        settings.data_dir,
+        read_recipe(settings.recipe) if settings.recipe else None,
+        demonstrations=demonstrations,
+        keep_out=read_keep_out(settings.keep_out),
+    )
+
+
 def read_corpus(
     folder: Path | None,
     recipe: Recipe | None = None,
@@ -40,8 +61,9 @@ def read_corpus(
 ) -> Corpus:
     """Read, clean and split the text of the folder and of the demonstrations; CorpusError if nothing is usable.
 
-    In order: records, exact duplicates, near duplicates, texts of tests (`keep_out`), the quality filter, and
-    the part held out, in which no run of thirteen words of the training part's documents occurs.
+    In order: records, exact duplicates, near duplicates, texts of tests (`keep_out`), the quality filter, and the part
+    held out. A training document that shares thirteen words in a row with a held-out one is left out too, unless
+    these are a stock phrase or the held-out one is as long as a chapter.
     """
     recipe = whole_recipe(folder, recipe, demonstrations)
     bad: list[BadRecord] = []
@@ -57,6 +79,16 @@ def read_corpus(
             f'({len(bad)} are bad). Each line must be a JSON object with "messages" or "text".{first}'
         )
     return Corpus(recipe, tuple(training), tuple(heldout), counts, tuple(bad))
+
+
+def report_corpus(corpus: Corpus, report: Callable[[str], None]) -> None:
+    """Say what was read, source by source, and name the first bad records."""
+    for source, counts in corpus.counts.items():
+        report(f"{source}: " + ", ".join(f"{count:,} {step}" for step, count in counts.items()))
+    for bad in corpus.bad_records[:10]:
+        report(f"left out {bad}")
+    if len(corpus.bad_records) > 10:
+        report(f"… and {len(corpus.bad_records) - 10} more bad records")
 
 
 def _read(
@@ -121,7 +153,7 @@ def _filtered(
 def _split(
     documents: Iterable[Document], counts: Mapping[str, Counter[str]]
 ) -> tuple[list[Document], list[Document]]:
-    """The training and the held-out part; no short held-out text shares a run of words with training."""
+    """The training and the held-out part, and what overlaps between them left out of training."""
     parts: tuple[list[Document], list[Document]] = ([], [])
     for document in documents:
         parts[int.from_bytes(_key(document)[:4], "big") % 100 < HELD_OUT_PERCENT].append(document)

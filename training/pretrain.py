@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from training.chat_format import ChatFormat
 from training.checkpoint import CheckpointMismatchError, fingerprint
-from training.corpus import Corpus, read_corpus
-from training.decontamination import read_keep_out
+from training.corpus import Corpus, corpus_of, report_corpus
 from training.export import export_model
 from training.language_modelling import heldout_losses, next_token_loss, parameter_count
 from training.learning_run import Report, learn, silent
@@ -27,14 +26,14 @@ from training.new_model import new_model
 from training.numerics import Numerics, kept_precision, probe_numerics
 from training.packing import PackedRows
 from training.ranks import Ranks, joined_ranks
-from training.recipe import demonstration_sources, read_recipe
 from training.shards import Shards, open_shards, write_shards
 from training.tokenizer import train_tokenizer
 from training.whole_files import whole
 
 _HELD_OUT_ROWS = 8
 _CORPUS_SETTINGS = {
-    "data_dir", "recipe", "demonstrations", "demonstration_passes", "keep_out", "vocab_size", "context_length", "seed",
+    "data_dir", "recipe", "demonstrations", "demonstration_passes", "keep_out", "start", "vocab_size", "context_length",
+    "seed",
 }  # fmt: skip
 
 
@@ -90,18 +89,11 @@ def pretrain(settings: PretrainSettings, report: Report = print) -> PretrainResu
         if ranks.is_first:
             export_model(model, chat_format, settings.model_dir)
             _write_record(settings, shards, result)
+        report(
+            f"The model is in {result.model_dir}: {result.parameters:,} parameters, {result.tokens:,} tokens."
+        )
         ranks.wait()
         return result
-
-
-def report_corpus(corpus: Corpus, report: Report) -> None:
-    """Say what was read, source by source, and name the first bad records."""
-    for source, counts in corpus.counts.items():
-        report(f"{source}: " + ", ".join(f"{count:,} {step}" for step, count in counts.items()))
-    for bad in corpus.bad_records[:10]:
-        report(f"left out {bad}")
-    if len(corpus.bad_records) > 10:
-        report(f"… and {len(corpus.bad_records) - 10} more bad records")
 
 
 class Rows:
@@ -164,14 +156,7 @@ def _prepare(settings: PretrainSettings, report: Report) -> None:
         )
     if kept is not None and tokenizer_dir.exists():
         return
-    corpus = read_corpus(
-        settings.data_dir,
-        read_recipe(settings.recipe) if settings.recipe else None,
-        keep_out=read_keep_out(settings.keep_out),
-        demonstrations=demonstration_sources(settings.demonstrations, passes=settings.demonstration_passes)
-        if settings.demonstrations
-        else (),
-    )
+    corpus = corpus_of(settings)
     report_corpus(corpus, report)
     tokenizer = _tokenizer(settings, corpus, report)
     with whole(tokenizer_dir, "The tokenizer") as fresh:

@@ -16,17 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.corpus import Corpus, read_corpus
-from training.decontamination import read_keep_out
+from training.corpus import Corpus, corpus_of, report_corpus
 from training.demonstrations import Batch, Example, ExampleBatches, collate, cut_conversation, make_example
 from training.export import export_model
 from training.learning_run import Report, learn, silent
 from training.learning_settings import SftSettings
 from training.loading import LoadedModel, load_language_model
 from training.numerics import Numerics, kept_precision, probe_numerics
-from training.pretrain import report_corpus
 from training.ranks import Ranks, joined_ranks
-from training.recipe import CorpusError, SourceRecipe, demonstration_sources, read_recipe
+from training.recipe import CorpusError, SourceRecipe
 from training.records import Document
 from training.tidy import untidy_chat
 from training.whole_files import whole
@@ -67,7 +65,7 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
             )
 
         # 2. Examples
-        corpus = _corpus(settings)
+        corpus = corpus_of(settings)
         report_corpus(corpus, report)
         material = _Conversations(settings, corpus, loaded, numerics, ranks)
         report(", ".join(f"{count:,} examples of {source}" for source, count in material.counts.items()))
@@ -90,6 +88,9 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
             record = {"settings": settings.model_dump(mode="json"), "counts": corpus.counts, **asdict(result)}
             with whole(settings.output_dir / "sft.json", "The record of the run") as fresh:
                 fresh.write_text(json.dumps(record, indent=1, default=str), encoding="utf-8")
+        report(
+            f"The model is in {result.model_dir}. Serve it: RAPPORT_MODEL={result.model_dir} rapport serve"
+        )
         ranks.wait()
         return result
 
@@ -186,17 +187,6 @@ def _mean_loss(logits: Tensor, targets: Tensor, count: int | None) -> Tensor:
     if count is None:
         return functional.cross_entropy(logits, targets)
     return functional.cross_entropy(logits, targets, reduction="sum") / count
-
-
-def _corpus(settings: SftSettings) -> Corpus:
-    return read_corpus(
-        settings.data_dir,
-        read_recipe(settings.recipe) if settings.recipe else None,
-        demonstrations=demonstration_sources(settings.demonstrations, passes=settings.demonstration_passes)
-        if settings.demonstrations
-        else (),
-        keep_out=read_keep_out(settings.keep_out),
-    )
 
 
 def _encode(

@@ -16,16 +16,13 @@ _NAMES = {
 
 @options_of(PretrainSettings, argument="data_dir", names=_NAMES)
 def pretrain(settings: PretrainSettings) -> None:
-    """Pretrain a small GPT with a tokenizer of its own on a folder of texts.
+    """Pretrain a small GPT on a folder of texts: a new one with a tokenizer of its own, or --start from another.
 
     On several processes or GPUs: torchrun --nproc-per-node 2 --no-python rapport pretrain DATA --out FOLDER
     """
     from training.pretrain import pretrain as run
 
-    result = run(settings, typer.echo)
-    typer.echo(
-        f"The model is in {result.model_dir}: {result.parameters:,} parameters, {result.tokens:,} tokens."
-    )
+    run(settings, typer.echo)
 
 
 @options_of(SftSettings, argument="data_dir", names=_NAMES)
@@ -36,7 +33,4 @@ def sft(settings: SftSettings) -> None:
     """
     from training.sft import sft as run
 
-    result = run(settings, typer.echo)
-    typer.echo(
-        f"The model is in {result.model_dir}. Serve it: RAPPORT_MODEL={result.model_dir} rapport serve"
-    )
+    run(settings, typer.echo)
