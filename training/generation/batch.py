@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from training.generation.errors import BrokenLogits, PromptDoesNotFit
-from training.generation.forward import CausalForward
-from training.generation.memory import KeyValueMemory
+from training.generation.forward import Reading, forward_of
 from training.generation.parameters import DecodingParameters
 from training.generation.sampling import SamplingSettings, choose_tokens, chosen_logprobs
 
 RowId = TypeVar("RowId", bound=Hashable)
+
+READ_PER_STEP = 256  # tokens of joining prompts that are read between two tokens of the rows that decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,19 @@ class _Row(Generic[RowId]):
     uniforms: list[float]
     limit: int
     tokens: list[int] = field(default_factory=list)
+    has_left: bool = False
+
+    @property
+    def columns(self) -> int:
+        """How many tokens of memory it may come to need."""
+        return len(self.prompt) + self.limit
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its tokens end with one of its stop sequences."""
+        return any(
+            tuple(self.tokens[-len(sequence) :]) == sequence for sequence in self.parameters.stop_sequences
+        )
 
 
 class DecodingBatch(Generic[RowId]):
@@ -60,38 +74,55 @@ class DecodingBatch(Generic[RowId]):
         pad_token_id: int,
         other_stop_ids: Collection[int] = (),
         keep_logprobs: bool = False,
+        memory_bytes: int | None = None,
+        prefix_bytes: int = 0,
+        read_per_step: int = READ_PER_STEP,
     ) -> None:
-        """Take a causal model in evaluation mode; `other_stop_ids` end a row as `end_token_id` does."""
-        self._forward = CausalForward(model, pad_token_id)
+        """Take a causal model in evaluation mode; `other_stop_ids` end a row as `end_token_id` does.
+
+        Keys and values of all rows stay within `memory_bytes` (None: no limit), and rows wait until they fit;
+        `prefix_bytes` more are kept of finished rows for prompts that begin as they did. Prompts are read at
+        about `read_per_step` tokens per step, so that a long one does not hold the others up.
+        """
+        self._forward = forward_of(model, pad_token_id=pad_token_id, prefix_bytes=prefix_bytes)
         self._stop_ids = frozenset([end_token_id, *other_stop_ids])
         self._keep_logprobs = keep_logprobs
+        self._memory_bytes = memory_bytes
+        self._read_per_step = read_per_step
         self._joining: list[_Row[RowId]] = []
+        self._being_read: list[_Row[RowId]] = []
+        self._reading: Reading | None = None
         self._rows: list[_Row[RowId]] = []
-        self._memory = KeyValueMemory(0, 0, self._forward.device)
         self._settings: SamplingSettings | None = None
         self._seen: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self._rows) + len(self._joining)
+        read = sum(not row.has_left for row in self._being_read)
+        return len(self._rows) + read + len(self._joining)
 
     def add(
         self, row_id: RowId, prompt_ids: Sequence[int], parameters: DecodingParameters, seed: int
     ) -> None:
         """Let a row join at the next step.
 
-        Raises PromptDoesNotFit for a prompt that is empty, fills the context, or has an unknown token id.
+        Raises PromptDoesNotFit for a prompt that is empty, fills the context or the memory, or has an unknown
+        token id.
         """
         limit = parameters.max_new_tokens
         if self._forward.context_length is not None:
             limit = min(limit, self._forward.context_length - len(prompt_ids))
         self._check_prompt(prompt_ids, limit)
         uniforms = [] if parameters.is_greedy else _uniforms(seed, limit)
-        self._joining.append(_Row(row_id, list(prompt_ids), parameters, uniforms, limit))
+        row = _Row(row_id, list(prompt_ids), parameters, uniforms, limit)
+        self._check_memory(row)
+        self._joining.append(row)
 
     @torch.inference_mode()
     def remove(self, row_id: RowId) -> None:
         """Let a row leave now; a row that is not here (any more) is no error."""
         self._joining = [row for row in self._joining if row.row_id != row_id]
+        for row in self._being_read:
+            row.has_left = row.has_left or row.row_id == row_id
         for index, row in enumerate(self._rows):
             if row.row_id == row_id:
                 self._drop(index)
@@ -99,36 +130,68 @@ class DecodingBatch(Generic[RowId]):
 
     @torch.inference_mode()
     def step(self) -> list[StepToken[RowId]]:
-        """Decode one token of every row, the joining ones included.
+        """Decode one token of every row whose prompt is read, and read on in the prompts of the others.
 
         An error of one row's prompt or logits ends that row only; an error of the whole forward pass is
         raised, and the batch is then of no further use.
         """
-        logits = (
-            [self._forward.step([row.tokens[-1] for row in self._rows], self._memory)] if self._rows else []
-        )
+        logits = [self._forward.step([row.tokens[-1] for row in self._rows])] if self._rows else []
         failures: list[StepToken[RowId]] = []
-        joining, self._joining = self._joining, []
-        if joining:
-            logits += self._join(joining, failures)
+        logits += self._read_on(failures)
         return failures + (self._choose(torch.cat(logits)) if logits else [])
 
-    def _join(self, joining: list[_Row[RowId]], failures: list[StepToken[RowId]]) -> list[Tensor]:
-        """Prefill rows as one batch; if that fails, one at a time, so that only the cause of it fails."""
+    def _read_on(self, failures: list[StepToken[RowId]]) -> list[Tensor]:
+        """Read a portion of the prompts; if that fails, one at a time, so that only the cause of it fails."""
+        if not self._being_read:
+            self._being_read = self._next_to_read()
+        if all(row.has_left for row in self._being_read):
+            self._being_read, self._reading = [], None
+        if not self._being_read:
+            return []
         try:
-            memory, logits = self._forward.prefill([row.prompt for row in joining])
-        except Exception as error:
-            if len(joining) == 1:
-                failures.append(StepToken(joining[0].row_id, -1, 0.0, True, error))
-                return []
-            return [tensor for row in joining for tensor in self._join([row], failures)]
-        if self._rows:
-            self._memory.append(memory)
-        else:
-            self._memory = memory
-        self._rows += joining
+            reading = self._reading or self._forward.read([row.prompt for row in self._being_read])
+            self._reading = reading
+            logits = reading.advance(self._read_per_step)
+        except Exception:
+            return self._read_alone(failures)
+        if logits is None:
+            return []
+        return [self._admit(reading, logits)]
+
+    def _read_alone(self, failures: list[StepToken[RowId]]) -> list[Tensor]:
+        """Read each of the prompts whole and by itself."""
+        rows, found = self._being_read, []
+        for row in rows:
+            self._being_read = [row]
+            try:
+                reading = self._forward.read([row.prompt])
+                while (logits := reading.advance(self._read_per_step)) is None:
+                    pass
+                found.append(self._admit(reading, logits))
+            except Exception as error:
+                failures.append(StepToken(row.row_id, -1, 0.0, True, error))
+                self._being_read, self._reading = [], None
+        return found
+
+    def _admit(self, reading: Reading, logits: Tensor) -> Tensor:
+        """Let the rows whose prompts are read decode from now on."""
+        self._forward.admit(reading)
+        self._rows += self._being_read
+        self._being_read, self._reading = [], None
         self._forget_settings()
-        return [logits]
+        return logits
+
+    def _next_to_read(self) -> list[_Row[RowId]]:
+        """Take the joining rows, first come, first served, for which there is memory."""
+        rows, columns = len(self._rows), max((row.columns for row in self._rows), default=0)
+        count = 0
+        for row in self._joining:
+            columns = max(columns, row.columns)
+            if not self._has_memory(rows + count + 1, columns):
+                break
+            count += 1
+        taken, self._joining = self._joining[:count], self._joining[count:]
+        return taken
 
     def _choose(self, logits: Tensor) -> list[StepToken[RowId]]:
         """Choose every row's token from logits (rows, vocabulary), and let the finished rows leave."""
@@ -149,19 +212,22 @@ class DecodingBatch(Generic[RowId]):
                 self._rows, chosen.tolist(), logprobs, is_broken, strict=True
             )
         ]
-        for index in reversed(range(len(steps))):
-            if steps[index].is_last:
+        is_leaving = [step.is_last or row.has_left for step, row in zip(steps, self._rows, strict=True)]
+        steps = [step for step, row in zip(steps, self._rows, strict=True) if not row.has_left]
+        for index in reversed(range(len(is_leaving))):
+            if is_leaving[index]:
                 self._drop(index)
         return steps
 
     def _extend(self, row: _Row[RowId], token: int, logprob: float) -> StepToken[RowId]:
         row.tokens.append(token)
-        is_last = token in self._stop_ids or len(row.tokens) >= row.limit
+        is_last = token in self._stop_ids or len(row.tokens) >= row.limit or row.is_stopped
         return StepToken(row.row_id, token, logprob, is_last)
 
     def _drop(self, index: int) -> None:
         """Take a row out, as the memory does it: the last row moves into its place."""
-        self._memory.drop(index)
+        row = self._rows[index]
+        self._forward.drop(index, row.prompt + row.tokens[:-1])  # the last token has not been read
         self._rows[index] = self._rows[-1]
         self._rows.pop()
         self._forget_settings()
@@ -183,6 +249,17 @@ class DecodingBatch(Generic[RowId]):
         for index, row in enumerate(self._rows):
             seen[index, row.prompt + row.tokens] = True
         return seen.to(self._forward.device)
+
+    def _has_memory(self, rows: int, columns: int) -> bool:
+        return self._memory_bytes is None or self._forward.bytes_for(rows, columns) <= self._memory_bytes
+
+    def _check_memory(self, row: _Row[RowId]) -> None:
+        if not self._has_memory(1, row.columns):
+            raise PromptDoesNotFit(
+                f"The prompt's {len(row.prompt)} tokens and up to {row.limit} new ones need "
+                f"{self._forward.bytes_for(1, row.columns):,} bytes of keys and values, and there are "
+                f"{self._memory_bytes:,}. Ask for fewer new tokens, or raise inference.memory_bytes."
+            )
 
     def _check_prompt(self, prompt_ids: Sequence[int], limit: int) -> None:
         if not prompt_ids:

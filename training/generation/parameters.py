@@ -15,7 +15,8 @@ class DecodingParameters:
     """The sampling settings of one completion, checked when made.
 
     `temperature` 0 is greedy (below a thousandth too: dividing by it would overflow); `top_k` 0, `top_p` 1
-    and `repetition_penalty` 1 (Keskar et al. 2019) are off.
+    and `repetition_penalty` 1 (Keskar et al. 2019) are off. `stop_sequences` are token ids that end the completion
+    when they come, and stay in it.
     Raises InvalidDecoding, naming the setting, its value and the range.
     """
 
@@ -24,6 +25,7 @@ class DecodingParameters:
     top_p: float = 1.0
     top_k: int = 0
     repetition_penalty: float = 1.0
+    stop_sequences: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
@@ -41,6 +43,8 @@ class DecodingParameters:
             self.repetition_penalty,
             "above 0 (1 is off)",
         )
+        if not all(self.stop_sequences):
+            raise InvalidDecoding("A stop sequence is empty; it must hold one token or more.")
 
     @property
     def is_greedy(self) -> bool:
