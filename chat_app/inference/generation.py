@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from chat_app.inference.detokenise import Detokeniser
 from chat_app.inference.errors import GenerationFailed
 from chat_app.inference.request import FinishedGeneration, GenerationEvent
+from chat_app.inference.stop_strings import StopStrings
+from chat_app.inference.transcript import ScoredToken, tokens_within
 
 
 @dataclass(eq=False, slots=True)
@@ -27,10 +29,22 @@ class Generation:
     A slow reader sees the latest text and misses steps in between; nothing piles up.
     """
 
-    def __init__(self, wake_engine: Callable[[], None]) -> None:
-        """Made by the engine's `submit`; `wake_engine` tells it of a cancellation."""
+    def __init__(
+        self,
+        wake_engine: Callable[[], None],
+        *,
+        version_id: int | None = None,
+        stops: StopStrings | None = None,
+    ) -> None:
+        """Made by the engine's `submit`; `wake_engine` tells it of a cancellation.
+
+        `version_id` is the version that answers, None where it is neither named nor loaded yet.
+        """
         self.is_cancelled = False
+        self.version_id = version_id
         self._wake_engine = wake_engine
+        self._stops = stops or StopStrings()
+        self._scored: list[ScoredToken] = []
         self._lock = threading.Lock()
         self._listeners: set[_Listener] = set()
         self._tokens: list[int] = []
@@ -106,9 +120,11 @@ class Generation:
             self._queue_position = None
             self._notify()
 
-    def append(self, token_id: int) -> None:
+    def append(self, token_id: int, scored: ScoredToken | None = None) -> None:
         """Add the next token."""
         self._tokens.append(token_id)
+        if scored is not None:
+            self._scored.append(scored)
         self._notify()
 
     def settle(self, outcome: FinishedGeneration | GenerationFailed) -> None:
@@ -134,10 +150,11 @@ class Generation:
         """The latest state; tokens become text here, on the reader's time and not on the engine's."""
         with self._lock:
             if isinstance(self._outcome, FinishedGeneration):
-                return GenerationEvent(self._outcome.text)
+                return GenerationEvent(self._outcome.text, tokens=self._outcome.tokens)
             if self._detokeniser is None:
                 return GenerationEvent("", self._queue_position)
-            return GenerationEvent(self._detokeniser.text(self._tokens[:]))
+            text = self._stops.shown(self._detokeniser.text(self._tokens[:]))
+            return GenerationEvent(text, tokens=tokens_within(self._scored[:], len(text)))
 
     def _listen(self) -> _Listener:
         listener = _Listener(asyncio.get_running_loop(), asyncio.Event())
