@@ -52,7 +52,7 @@ class InferenceEngine:
         self._settings = settings or InferenceSettings()
         self._shelf = VersionShelf(load_version, self._settings.spare_versions)
         self._changed = threading.Condition()
-        self._waiting = WaitingLine(self._settings.max_queue, self._settings.max_batch)
+        self._waiting = WaitingLine(self._settings)
         self._running: dict[int, Order] = {}
         self._ids = itertools.count(1)
         self._tokens_generated = 0
@@ -115,7 +115,7 @@ class InferenceEngine:
         return self.submit_together([request])[0]
 
     def submit_together(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        """Ask for answers that start in the same step, on whichever versions.
+        """Ask for answers of one asker that start in the same step, on whichever versions.
 
         A version that is not in memory is loaded first; its errors then come from the answer itself. Raises
         QueueFull, PromptTooLong, VersionUnavailable, and ValueError for more requests than fit into a batch.
@@ -125,17 +125,24 @@ class InferenceEngine:
                 f"{len(requests)} answers cannot start together; the batch holds {self._settings.max_batch}. "
                 "Ask for fewer, or raise inference.max_batch."
             )
-        with self._changed:
-            self._waiting.check_room(len(requests))
+        asker = requests[0].asker
+        self.check_room(asker, len(requests))
         orders = [self._order(request) for request in requests]
         with self._changed:
             if self._drain_until is not None:
                 raise VersionUnavailable(SHUTTING_DOWN)
-            self._waiting.append(orders)
+            self._waiting.append(asker, orders)
             self._changed.notify_all()
         for order in orders:
             order.version.add_done_callback(lambda _: self._wake())
         return [order.generation for order in orders]
+
+    def check_room(self, asker: str, count: int) -> None:
+        """Tell beforehand whether that many answers could wait now. Raises QueueFull, VersionUnavailable."""
+        with self._changed:
+            if self._drain_until is not None:
+                raise VersionUnavailable(SHUTTING_DOWN)
+            self._waiting.check_room(asker, count)
 
     def _order(self, request: GenerationRequest) -> Order:
         version = self._shelf.serving if request.version_id is None else self._shelf.get(request.version_id)
@@ -193,11 +200,10 @@ class InferenceEngine:
         """Let waiting orders join, as far as there are places."""
         with self._changed:
             is_closing = self._drain_until is not None
-            starting = (
-                [] if is_closing else self._waiting.pop_ready(self._settings.max_batch - len(self._running))
-            )
+            free = 0 if is_closing else self._settings.max_batch - len(self._running)
+            starting = self._waiting.pop_ready(free, self._running.values())
             self._running.update((order.order_id, order) for order in starting)
-            self._waiting.tell_places()
+            self._waiting.tell_places(self._running.values())
         for order in starting:
             try:
                 order.begin()
@@ -223,10 +229,10 @@ class InferenceEngine:
             logger.error("Answer %d failed: %s", order.order_id, step.error, exc_info=step.error)
             self._fail([order], str(step.error) if isinstance(step.error, BrokenLogits) else MODEL_FAILED)
             return
-        order.append(step.token_id)
+        order.append(step.token_id, step.logprob)
         self._tokens_generated += 1
-        if step.is_last:
-            del self._running[step.row_id]
+        if step.is_last or order.has_met_stop:
+            self._stop_row(order)
             self._waiting.note_seconds(order.seconds)
             self._finish(order, order.natural_reason)
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from training.chat_format import PromptTooLong
 
-__all__ = ["GenerationFailed", "InferenceError", "PromptTooLong", "QueueFull", "VersionUnavailable"]
+__all__ = [
+    "GenerationFailed",
+    "InferenceError",
+    "PromptTooLong",
+    "QueueFull",
+    "TooManyWaiting",
+    "VersionUnavailable",
+]
 
 
 class InferenceError(Exception):
@@ -16,8 +23,22 @@ class QueueFull(InferenceError):
 
     def __init__(self, waiting: int, retry_after: int) -> None:
         """Say how many wait and when to come back, in seconds."""
-        super().__init__(f"{waiting} answers are already waiting. Try again in {retry_after} seconds.")
+        super().__init__(self._message(waiting, retry_after))
+        self.waiting = waiting
         self.retry_after = retry_after
+
+    def _message(self, waiting: int, retry_after: int) -> str:
+        return f"{waiting} answers are already waiting. Try again in {_in_seconds(retry_after)}."
+
+
+class TooManyWaiting(QueueFull):
+    """One person's requests fill their share of the queue, though others may still ask."""
+
+    def _message(self, waiting: int, retry_after: int) -> str:
+        return (
+            f"{waiting} of your own requests are already waiting, which is as many as one person may have. "
+            f"Wait for some of them, and try again in {_in_seconds(retry_after)}."
+        )
 
 
 class VersionUnavailable(InferenceError):
@@ -26,3 +47,7 @@ class VersionUnavailable(InferenceError):
 
 class GenerationFailed(InferenceError):
     """An answer that could not be generated; the service goes on."""
+
+
+def _in_seconds(seconds: int) -> str:
+    return "a second" if seconds == 1 else f"{seconds} seconds"

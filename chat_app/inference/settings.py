@@ -11,7 +11,8 @@ class InferenceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_batch: int = Field(default=16, ge=1, description="Answers decoded at the same time.")
-    max_queue: int = Field(default=64, ge=1, description="Answers that may wait; more are refused.")
+    max_queue: int = Field(default=128, ge=1, description="Answers that may wait; more are refused.")
+    max_waiting_per_person: int = Field(default=64, ge=1, description="Requests of one person that may wait.")
     max_seconds: float = Field(default=120.0, gt=0, description="Longest time for an answer, with its wait.")
     spare_versions: int = Field(default=1, ge=0, description="Idle versions kept beside the served one.")
     drain_seconds: float = Field(default=5.0, ge=0, description="Time to finish answers at shutdown.")

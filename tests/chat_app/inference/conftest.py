@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2LMHeadModel
 
 from chat_app.inference.engine import InferenceEngine
 from chat_app.inference.request import GenerationRequest
@@ -21,8 +22,12 @@ from training.loading import LoadedModel, load_language_model
 MESSAGES = ({"role": "user", "content": "Hello! What is your favorite food?"},)
 
 
+class HookedGPT2(GPT2LMHeadModel):
+    """A model of a class of its own, so that it is run by its own forward pass, and hooks on it are heard."""
+
+
 class Versions:
-    """Loads versions 1 and 2; tests make them slow, endless or broken."""
+    """Loads versions 1 and 2; tests make them slow, endless or broken, or leave them plain and fast."""
 
     def __init__(self, folders: dict[int, Path]) -> None:
         self.folders = folders
@@ -30,14 +35,17 @@ class Versions:
         self.may_load = threading.Event()
         self.may_load.set()
         self.is_endless = False
+        self.is_plain = False
         self.prepare: Callable[[int, LoadedModel], None] = lambda *_: None
 
     def load(self, version_id: int) -> LoadedModel:
         assert self.may_load.wait(20)
         loaded = load_language_model(self.folders[version_id])
+        if not self.is_plain:
+            loaded.model.__class__ = HookedGPT2
+            loaded.model.register_forward_pre_hook(lambda *_: time.sleep(self.step_seconds))
         if self.is_endless:
             loaded.model.lm_head.register_forward_hook(never(loaded.chat_format.tokenizer.all_special_ids))
-        loaded.model.register_forward_pre_hook(lambda *_: time.sleep(self.step_seconds))
         self.prepare(version_id, loaded)
         return loaded
 
@@ -68,10 +76,15 @@ def never(token_ids: list[int]) -> Callable[[Any, Any, torch.Tensor], torch.Tens
 
 
 def request(
-    seed: int = 0, *, max_new_tokens: int = 20, version_id: int | None = None, **sampling: Any
+    seed: int = 0,
+    *,
+    max_new_tokens: int = 20,
+    version_id: int | None = None,
+    asker: str = "",
+    **sampling: Any,
 ) -> GenerationRequest:
     parameters = DecodingParameters(max_new_tokens=max_new_tokens, **sampling)
-    return GenerationRequest(MESSAGES, parameters, seed, version_id)
+    return GenerationRequest(MESSAGES, parameters, seed, version_id, asker=asker)
 
 
 def eventually(is_true: Callable[[], bool], seconds: float = 5) -> None:

@@ -26,6 +26,7 @@ def test_an_answer_is_finished_with_everything_that_is_to_be_kept(start_engine: 
 def test_the_same_seed_gives_the_same_text_alone_and_in_a_crowd(
     start_engine: StartEngine, versions: Versions
 ) -> None:
+    versions.is_plain = True
     engine = start_engine()
     crowd = [engine.submit(request(seed)) for seed in range(12)]
     texts = [generation.wait(20).text for generation in crowd]
