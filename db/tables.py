@@ -148,6 +148,33 @@ class Completion(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class CompletionRequest(Base):
+    """What a program asked for answers to: the prompt as it came; `public_id` is how the program names it."""
+
+    __tablename__ = "completion_request"
+
+    id: Mapped[int] = mapped_column(ID, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    public_id: Mapped[str] = mapped_column(String(40), unique=True)
+    prompt: Mapped[list[Any]]
+    prompt_hash: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    answers: Mapped[list["RequestedCompletion"]] = relationship(order_by="RequestedCompletion.position")
+
+
+class RequestedCompletion(Base):
+    """One answer to a program's request, at its place among the answers to that request."""
+
+    __tablename__ = "requested_completion"
+
+    request_id: Mapped[int] = mapped_column(ForeignKey("completion_request.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    completion_id: Mapped[int] = mapped_column(ForeignKey("completion.id"), unique=True)
+
+    completion: Mapped[Completion] = relationship()
+
+
 class Comparison(Base):
     """What was shown: a prompt, as the database has it, and completions in the order shown."""
 

@@ -58,8 +58,8 @@ def rows(path: Path, query: str) -> list[Any]:
 
 
 def test_an_empty_database_is_created_and_the_second_time_left_alone(empty_database: Database) -> None:
-    assert "was created at revision 0001" in migrate(empty_database)
-    assert "is up to date (revision 0001)" in migrate(empty_database)
+    assert "was created at revision 0002" in migrate(empty_database)
+    assert "is up to date (revision 0002)" in migrate(empty_database)
 
 
 def test_a_new_sqlite_file_needs_no_backup(tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_an_older_sqlite_file_is_backed_up_with_what_is_still_in_its_log(
     add_migration(tmp_path, monkeypatch, ADD_COLUMN)
     done = migrate(sqlite_database)
     (backup,) = backups_of(sqlite_database)
-    assert backup.name.startswith("rapport.db.backup-0001-")
-    assert done == f"The database {sqlite_database} went from 0001 to next. The old one is in {backup}."
+    assert backup.name.startswith("rapport.db.backup-0002-")
+    assert done == f"The database {sqlite_database} went from 0002 to next. The old one is in {backup}."
     assert rows(backup, "SELECT name FROM user") == [("Ada",)]
-    assert rows(backup, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(backup, "SELECT version_num FROM alembic_version") == [("0002",)]
     assert rows(Path(str(sqlite_database)), "SELECT name, motto FROM user") == [("Ada", None)]
 
 
@@ -131,7 +131,7 @@ def test_an_older_postgresql_is_upgraded(
 ) -> None:
     database = open_database(DatabaseSettings(url=postgres_url))
     add_migration(tmp_path, monkeypatch, ADD_COLUMN)
-    assert "went from 0001 to next" in migrate(database)
+    assert "went from 0002 to next" in migrate(database)
     with database.read() as session:
         assert session.execute(text('SELECT count(motto) FROM "user"')).scalar() == 0
     database.dispose()
@@ -166,7 +166,7 @@ def test_a_migration_that_fails_half_way_changes_nothing(
         migrate(database)
     with database.write_connection() as connection:
         assert "motto" not in {column["name"] for column in inspect(connection).get_columns("user")}
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0002"
 
 
 def test_a_migration_that_leaves_rows_pointing_to_nothing_is_taken_back(
@@ -187,7 +187,7 @@ def test_a_migration_that_leaves_rows_pointing_to_nothing_is_taken_back(
 def test_a_database_of_a_newer_rapport_is_refused_and_untouched(database: Database) -> None:
     with database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(NewerDatabaseError, match=r"revision '9999'.* is '0001'.*Upgrade Rapport.*backup"):
+    with pytest.raises(NewerDatabaseError, match=r"revision '9999'.* is '0002'.*Upgrade Rapport.*backup"):
         migrate(database)
     with database.read() as session:
         assert session.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
@@ -213,12 +213,12 @@ def test_a_drafted_migration_brings_a_database_to_the_tables_of_today(
     first.write_text(first.read_text().replace("    create_feedback()\n", ""))
     monkeypatch.setattr(db.migrate, "MIGRATIONS_FOLDER", scripts)
     draft("Add feedback")
-    drafted = (scripts / "versions" / "0002_add_feedback.py").read_text()
+    drafted = (scripts / "versions" / "0003_add_feedback.py").read_text()
     assert drafted.startswith('"""Add feedback."""')
     assert "sa.DateTime(timezone=True)" in drafted
     assert "db.tables" not in drafted
     database = open_database(DatabaseSettings(url=f"sqlite:///{tmp_path}/rapport.db"))
-    assert "at revision 0002" in migrate(database)
+    assert "at revision 0003" in migrate(database)
     with database.write_connection() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     database.dispose()
@@ -231,7 +231,7 @@ def test_an_older_file_that_several_upgrade_at_once_is_backed_up_once(
     databases = [open_database(DatabaseSettings(url=sqlite_url)) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         said = list(pool.map(migrate, databases))
-    assert sum("went from 0001 to next" in line for line in said) == 1
+    assert sum("went from 0002 to next" in line for line in said) == 1
     assert sum("is up to date" in line for line in said) == 3
     assert len(backups_of(databases[0])) == 1
     for database in databases:
@@ -257,3 +257,19 @@ def test_three_processes_that_migrate_at_once_do_it_once(empty_url: str) -> None
     answers.join_thread()
     assert sum("was created" in line for line in said) == 1
     assert sum("is up to date" in line for line in said) == 2
+
+
+def test_a_database_from_before_programs_could_ask_keeps_what_it_has(
+    empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts, today = tmp_path / "migrations", db.migrate.MIGRATIONS_FOLDER
+    shutil.copytree(today, scripts, ignore=shutil.ignore_patterns("__pycache__", "0002*"))
+    monkeypatch.setattr(db.migrate, "MIGRATIONS_FOLDER", scripts)
+    assert "created at revision 0001" in migrate(empty_database)
+    with empty_database.write() as session:
+        session.add(User(name="Ada"))
+    monkeypatch.setattr(db.migrate, "MIGRATIONS_FOLDER", today)
+    assert "went from 0001 to 0002" in migrate(empty_database)
+    with empty_database.write_connection() as connection:
+        assert connection.execute(text('SELECT name FROM "user"')).scalar() == "Ada"
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
