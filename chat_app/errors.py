@@ -81,6 +81,16 @@ class NotFound(ServiceError):
         super().__init__(f"There is no {thing} {key}.", "Reload to see what there is.", thing=thing, key=key)
 
 
+class ModelNotFound(NotFound):
+    """A model that a program names and that is not there, or that cannot chat."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("model", f'"{name[:100]}"')
+        self.remedy = "GET /v1/models lists those there are."
+
+
 class Conflict(ServiceError):
     """The state of things does not allow it now."""
 
@@ -118,6 +128,24 @@ class Busy(ServiceError):
 
     code = "busy"
     status = 429
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        message, remedy = self._words(waiting, "a second" if retry_after == 1 else f"{retry_after} seconds")
+        super().__init__(message, remedy, retry_after=retry_after, waiting=waiting, seconds=retry_after)
+
+    def _words(self, waiting: int, seconds: str) -> tuple[str, str]:
+        message = f"Too many people ask at once: {waiting} answers are waiting, and the queue takes no more."
+        return message, f"Try again in {seconds}."
+
+
+class TooManyWaiting(Busy):
+    """One person's requests fill their share of the queue."""
+
+    code = "too_many_waiting"
+
+    def _words(self, waiting: int, seconds: str) -> tuple[str, str]:
+        message = f"You have {waiting} requests waiting, which is as many as one person may have."
+        return message, f"Wait for some of them, or stop them, and try again in {seconds}."
 
 
 class Unavailable(ServiceError):

@@ -1,7 +1,8 @@
 """Single-user mode: one person without a login, so nothing but this machine's own browser may come in."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -46,10 +47,19 @@ def check_bind(settings: Settings) -> None:
 
 
 def current_person(connection: HTTPConnection) -> Person:
-    """Return who asks: in single-user mode the one person there is."""
+    """Return who asks: in single-user mode the one person there is, told apart by where the request is from."""
     person = connection.app.state.services.you
     assert isinstance(person, Person)
-    return person
+    return calling(person, "program", connection)
+
+
+def calling(person: Person, what: str, connection: Any) -> Person:
+    """Name the address from which a page or a program calls, as long as there is no login to tell people by.
+
+    `connection` is a request, Starlette's or Gradio's.
+    """
+    client = connection.client
+    return replace(person, via=f"{what} at {client.host if client else 'an unknown address'}")
 
 
 class SingleUserGuard:

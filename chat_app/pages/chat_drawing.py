@@ -4,12 +4,15 @@ import asyncio
 from dataclasses import replace
 from uuid import uuid4
 
+import gradio as gr
+
 from chat_app.container import Services
 from chat_app.pages.chat_view import ChatPicture
 from chat_app.pages.events import Updates
 from chat_app.pages.notices import notice_text
 from chat_app.presenters.chat import conversation_lines, thread_card
 from chat_app.presenters.compare import waiting_pair_card
+from chat_app.security import calling
 from chat_app.services.choice import AS_SERVED
 from chat_app.services.person import Person
 from chat_app.services.thread import Thread
@@ -27,6 +30,10 @@ class ChatDrawing:
     def person(self) -> Person:
         """The one who looks at the page."""
         return self._services.you
+
+    def asker(self, request: gr.Request) -> Person:
+        """The one who wants an answer on the page."""
+        return calling(self._services.you, "page", request)
 
     async def everything(self, conversation_id: int | None, announcement: str = "") -> Updates:
         """Draw the thread and the list, nothing being written by this page."""

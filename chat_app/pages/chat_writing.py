@@ -39,10 +39,11 @@ class ChatWriting:
         editing: float | None,
         version: float | None,
         context: str | None,
+        request: gr.Request,
     ) -> Stream:
         """Send a message, or the changed wording of an earlier one, and stream one answer or two."""
         conversation, changed = whole(conversation_id), whole(editing)
-        person = self._drawing.person
+        person = self._drawing.asker(request)
         try:
             choice = answer_choice(version, context, self._drawing.words)
             if conversation is None:
@@ -63,37 +64,53 @@ class ChatWriting:
             yield await self._drawing.after(error, conversation)
 
     async def opening(
-        self, is_pair: bool, version: float | None, context: str | None, event: gr.EventData
+        self,
+        is_pair: bool,
+        version: float | None,
+        context: str | None,
+        event: gr.EventData,
+        request: gr.Request,
     ) -> Stream:
         """Begin a conversation with one of the offered openings."""
         text = event_text(event_data(event), "text")
-        stream = self.submit(text, None, is_pair, None, version, context)
+        stream = self.submit(text, None, is_pair, None, version, context, request)
         async with aclosing(stream):
             async for updates in stream:
                 yield updates
 
     async def retry(
-        self, conversation_id: float | None, version: float | None, context: str | None
+        self,
+        conversation_id: float | None,
+        version: float | None,
+        context: str | None,
+        request: gr.Request,
     ) -> Stream:
         """Answer the last message once more."""
         conversation = whole(conversation_id) or 0
 
         async def again() -> Stream:
             choice = answer_choice(version, context, self._drawing.words)
-            events = self._services.chat.regenerate(self._drawing.person, conversation, choice)
+            events = self._services.chat.regenerate(self._drawing.asker(request), conversation, choice)
             async for updates in self._answer(events, conversation, is_new=False):
                 yield updates
 
         async for updates in self._guarded(again(), conversation):
             yield updates
 
-    async def pair(self, conversation_id: float | None, version: float | None, context: str | None) -> Stream:
+    async def pair(
+        self,
+        conversation_id: float | None,
+        version: float | None,
+        context: str | None,
+        request: gr.Request,
+    ) -> Stream:
         """Write two answers to the last message."""
         conversation = whole(conversation_id) or 0
 
         async def again() -> Stream:
             choice = answer_choice(version, context, self._drawing.words)
-            events = self._services.compare.open_in_chat(self._drawing.person, conversation, None, choice)
+            person = self._drawing.asker(request)
+            events = self._services.compare.open_in_chat(person, conversation, None, choice)
             async for updates in self._pair(events, conversation, is_new=False):
                 yield updates
 

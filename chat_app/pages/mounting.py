@@ -15,8 +15,9 @@ from chat_app.pages.theme import rapport_theme
 from chat_app.pages.train import build_train
 from chat_app.words import LANGUAGE_COOKIE, WORDS, Words, preferred_language
 
-CONCURRENCY = 64  # handlers of one event at a time; Gradio's own default is one
-MAX_QUEUE = 512
+HANDLERS = (
+    512  # of a page at a time; Gradio's own limits are one per event, and 40 that would hold up "stop" too
+)
 
 BUILDERS: dict[PageName, Callable[[Services, Words], gr.Blocks]] = {
     "chat": build_chat,
@@ -33,7 +34,8 @@ def mount_pages(app: FastAPI, services: Services) -> None:
     for language, words in WORDS.items():
         for name, build in BUILDERS.items():
             page = build(services, words)
-            page.queue(max_size=MAX_QUEUE, default_concurrency_limit=CONCURRENCY, api_open=False)
+            page.max_threads = HANDLERS
+            page.queue(max_size=HANDLERS, default_concurrency_limit=HANDLERS, api_open=False)
             gr.mount_gradio_app(
                 app,
                 page,

@@ -191,5 +191,5 @@ def live_card(event: ChatEvent, words: Words) -> LiveCard:
 
 
 def waiting_text(position: int | None, words: Words) -> str:
-    """Tell how many are before a request, or that it is being answered next."""
+    """Tell a request's place in the queue (1 is next), or that it is being answered."""
     return words.chat.queued.format(position=position) if position else words.chat.answering

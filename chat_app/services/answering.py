@@ -7,12 +7,14 @@ from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
-from chat_app.errors import Busy, InvalidInput, PromptDoesNotFit, Unavailable
+from chat_app.errors import Busy, InvalidInput, PromptDoesNotFit, TooManyWaiting, Unavailable
+from chat_app.inference import errors as inference
 from chat_app.inference.engine import InferenceEngine
 from chat_app.inference.errors import GenerationFailed, PromptTooLong, QueueFull, VersionUnavailable
 from chat_app.inference.generation import Generation
 from chat_app.inference.request import FinishedGeneration, GenerationRequest
 from chat_app.services.choice import AS_SERVED, AnswerChoice, example_messages
+from chat_app.services.person import Person
 from chat_app.settings import DecodingSettings
 from db.tables import Completion
 from feedback.preference import Message
@@ -27,15 +29,24 @@ class Answering:
         self._max_together = max_together
         self._parameters = DecodingParameters(**decoding.model_dump())
 
+    @property
+    def parameters(self) -> DecodingParameters:
+        """The decoding parameters of the settings."""
+        return self._parameters
+
+    def check_room(self, person: Person, count: int = 1) -> None:
+        """Refuse before anything is stored what could not wait now. Raises Busy and its kin."""
+        with engine_errors():
+            self._engine.check_room(person.asker, count)
+
     def submit(
-        self, prompt: Sequence[Message], count: int = 1, choice: AnswerChoice = AS_SERVED
+        self,
+        person: Person,
+        prompt: Sequence[Message],
+        count: int = 1,
+        choice: AnswerChoice = AS_SERVED,
     ) -> list[Generation]:
-        """Queue `count` answers to a prompt, all in one batch. Raises Busy and its kin."""
-        if count > self._max_together:
-            raise InvalidInput(
-                f"{count} answers were asked for, and {self._max_together} fit into one batch.",
-                "Ask for fewer, or raise RAPPORT_INFERENCE__MAX_BATCH.",
-            )
+        """Queue `count` answers to a person's prompt, all in one batch. Raises Busy and its kin."""
         messages = [message.as_dict() for message in prompt]
         requests = [
             GenerationRequest(
@@ -44,9 +55,19 @@ class Answering:
                 seed=secrets.randbits(31),
                 version_id=choice.version_id,
                 examples=example_messages(choice.examples),
+                asker=person.asker,
             )
             for _ in range(count)
         ]
+        return self.submit_requests(requests)
+
+    def submit_requests(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
+        """Queue answers that start together. Raises Busy and its kin."""
+        if len(requests) > self._max_together:
+            raise InvalidInput(
+                f"{len(requests)} answers were asked for, and {self._max_together} fit into one batch.",
+                "Ask for fewer, or raise RAPPORT_INFERENCE__MAX_BATCH.",
+            )
         with engine_errors():
             return self._engine.submit_together(requests)
 
@@ -56,8 +77,10 @@ def engine_errors() -> Iterator[None]:
     """Turn the engine's errors into those that a person meets."""
     try:
         yield
+    except inference.TooManyWaiting as error:
+        raise TooManyWaiting(error.waiting, error.retry_after) from error
     except QueueFull as error:
-        raise Busy(str(error), retry_after=error.retry_after) from error
+        raise Busy(error.waiting, error.retry_after) from error
     except PromptTooLong as error:
         raise PromptDoesNotFit(str(error)) from error
     except VersionUnavailable as error:
@@ -70,6 +93,7 @@ def store_completion(
     *, session: Session, finished: FinishedGeneration, choice: AnswerChoice = AS_SERVED
 ) -> Completion:
     """Add a completion with all that is needed to write it again."""
+    stop = {} if finished.stop_string is None else {"stop_string": finished.stop_string}
     completion = Completion(
         version_id=finished.version_id,
         text=finished.text,
@@ -78,7 +102,8 @@ def store_completion(
         seed=finished.seed,
         decoding=asdict(finished.parameters)
         | choice.record()
-        | {"example_exchanges": finished.example_exchanges},
+        | {"example_exchanges": finished.example_exchanges}
+        | stop,
         first_token_seconds=finished.first_token_seconds,
         seconds=finished.seconds,
     )

@@ -49,7 +49,8 @@ def ask(
 ) -> Question:
     """Store a user turn at the end of the shown branch.
 
-    A turn that got no answer is not asked twice in a row: the new one stands beside it, as an edit would.
+    A turn that got no answer is not asked twice in a row: a new one stands beside it, as an edit would, and the same
+    words again are the same turn.
     Raises VoteWaits, and what `check_choice` raises.
     """
     check_choice(session=session, choice=choice)
@@ -58,6 +59,8 @@ def ask(
     leaf = tree[conversation.leaf_id] if conversation.leaf_id is not None else None
     if leaf is not None and leaf.role == "user":
         _refuse_open_vote(session, leaf)
+        if leaf.content == content:
+            return replace(_question(conversation, tree.branch(leaf.id)), choice=choice)
         question = _store_turn(session, conversation, tree, parent_id=leaf.parent_id, content=content)
     else:
         question = _store_turn(session, conversation, tree, parent_id=conversation.leaf_id, content=content)

@@ -168,7 +168,7 @@ class ChatService:
                 choice=choice,
             )
 
-        return self._answer(conversation_id, store)
+        return self._answer(person, conversation_id, store)
 
     def regenerate(
         self, person: Person, conversation_id: int, choice: AnswerChoice = AS_SERVED
@@ -179,7 +179,7 @@ class ChatService:
         def find(session: Session) -> Question:
             return ask_again(session=session, person=person, conversation_id=conversation_id, choice=choice)
 
-        return self._answer(conversation_id, find)
+        return self._answer(person, conversation_id, find)
 
     async def edit(
         self, person: Person, message_id: int, text: str, choice: AnswerChoice = AS_SERVED
@@ -194,7 +194,7 @@ class ChatService:
                 session=session, person=person, message_id=message_id, content=content, choice=choice
             )
 
-        async with aclosing(self._answer(conversation_id, store)) as events:
+        async with aclosing(self._answer(person, conversation_id, store)) as events:
             async for event in events:
                 yield event
 
@@ -204,12 +204,13 @@ class ChatService:
         await asyncio.gather(*self._storing, return_exceptions=True)
 
     async def _answer(
-        self, conversation_id: int, prepare: Callable[[Session], Question]
+        self, person: Person, conversation_id: int, prepare: Callable[[Session], Question]
     ) -> AsyncGenerator[ChatEvent, None]:
         claim = self._running.claim(conversation_id)
         try:
+            self._answering.check_room(person)
             question = await run_sync(self._in_write, prepare)
-            generation = self._answering.submit(question.prompt, choice=question.choice)[0]
+            generation = self._answering.submit(person, question.prompt, choice=question.choice)[0]
             claim.attach([generation])
             storing = self._store_when_finished(claim, question, generation)
         except BaseException:

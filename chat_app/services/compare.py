@@ -72,8 +72,9 @@ class CompareService:
         require(person, "compare")
         content = None if text is None else checked_text(text, self._max_characters)
         claim = self._running.claim(conversation_id)
-        pair = Pair(self._answering, claim)
+        pair = Pair(self._answering, claim, person)
         try:
+            self._answering.check_room(person, 2)
             question = await run_sync(self._ask, person, conversation_id, content, choice)
             pair.start(question)
             yield PairEvent("queued", position=0, message_id=question.message_id)
@@ -98,7 +99,7 @@ class CompareService:
         if not 2 <= k <= MOST_ANSWERS:
             raise InvalidInput(f"k is {k}.", f"Ask for 2 to {MOST_ANSWERS} answers.", k=k)
         asked = await run_sync(self._prompt, prompt)
-        finished = await self._distinct_answers(asked, k)
+        finished = await self._distinct_answers(person, asked, k)
         return await run_sync(self._store, person, asked, finished)
 
     def get(self, person: Person, comparison_id: int) -> ComparisonView:
@@ -179,10 +180,11 @@ class CompareService:
         with self._database.read() as session:
             return library_prompt(session=session)
 
-    async def _distinct_answers(self, asked: ApiPrompt, k: int) -> list[FinishedGeneration]:
+    async def _distinct_answers(self, person: Person, asked: ApiPrompt, k: int) -> list[FinishedGeneration]:
         finished: list[FinishedGeneration] = []
         for _ in range(1 + RESAMPLES):
-            fresh = await self._wait_for(self._answering.submit(asked.messages, k - len(finished)))
+            missing = k - len(finished)
+            fresh = await self._wait_for(self._answering.submit(person, asked.messages, missing))
             finished += [answer for answer in fresh if answer.text not in {one.text for one in finished}]
             finished = list({answer.text: answer for answer in finished}.values())
             if len(finished) == k:

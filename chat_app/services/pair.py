@@ -10,6 +10,7 @@ from chat_app.inference.request import FinishedGeneration
 from chat_app.services.answering import Answering
 from chat_app.services.asking import Question
 from chat_app.services.merging import Finished, Progress, merge
+from chat_app.services.person import Person
 from chat_app.services.running import Claim
 
 RESAMPLES = 3  # two equal answers leave nothing to choose between
@@ -36,9 +37,10 @@ class PairEvent:
 class Pair:
     """Left is position 0. Which sample comes left is chance: both have seeds of their own from one source."""
 
-    def __init__(self, answering: Answering, claim: Claim) -> None:
+    def __init__(self, answering: Answering, claim: Claim, person: Person) -> None:
         self._answering = answering
         self._claim = claim
+        self._person = person
         self._question: Question | None = None
         self._generations: list[Generation] = []
         self._texts = ["", ""]
@@ -57,7 +59,7 @@ class Pair:
     def start(self, question: Question) -> None:
         """Queue both in one batch. Raises what Answering.submit raises."""
         self._question = question
-        self._generations = self._answering.submit(question.prompt, 2, question.choice)
+        self._generations = self._answering.submit(self._person, question.prompt, 2, question.choice)
         self._claim.attach(self._generations)
 
     def cancel(self) -> None:
@@ -91,7 +93,8 @@ class Pair:
 
     async def _sample_right_anew(self) -> AsyncGenerator[PairEvent, None]:
         assert self._question is not None
-        self._generations = self._answering.submit(self._question.prompt, 1, self._question.choice)
+        question = self._question
+        self._generations = self._answering.submit(self._person, question.prompt, 1, question.choice)
         self._claim.attach(self._generations)
         self._finished[1] = None
         async for event in self._follow([1]):

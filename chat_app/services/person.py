@@ -23,11 +23,20 @@ RIGHTS: dict[Right, frozenset[PersonRole]] = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The one who asks: the id and name of a user row, and the role that decides what is allowed."""
+    """The one who asks: the id and name of a user row, and the role that decides what is allowed.
+
+    `via` tells callers apart who are all the same person, as long as there is no login: where the request is from.
+    """
 
     id: int
     name: str
     role: PersonRole
+    via: str = ""
+
+    @property
+    def asker(self) -> str:
+        """Name the one between whom and others the places in the queue are shared fairly."""
+        return f"{self.id} {self.via}".strip()
 
     def may(self, right: Right) -> bool:
         """Tell whether this person's role has the right; pages use it to leave out what would be refused."""

@@ -61,7 +61,7 @@ _CHAT = ChatWords(
     variant="Version {index} of {count}",
     answering="Answering…",
     answered="The answer is complete.",
-    queued="Waiting: {position} before you.",
+    queued="Waiting: number {position} in the queue.",
     stopped="stopped",
     unanswered="This message has no answer yet.",
     elsewhere="This is being answered in another tab; the answer will appear here.",
@@ -260,7 +260,16 @@ EN = Words(
     compare=_COMPARE,
     train=_TRAIN,
     models=_MODELS,
-    errors={},
+    errors={
+        "busy": (
+            "Too many people ask at once: {waiting} answers are waiting already. What you wrote is kept; "
+            "try again in {seconds} s."
+        ),
+        "too_many_waiting": (
+            "You have {waiting} requests waiting, which is as many as one person may have. What you wrote is "
+            "kept; wait for some of them or stop them, and try again in {seconds} s."
+        ),
+    },
     unexpected="Something went wrong on the server. Try again, and look at the server's log.",
     colon=": ",
     second="{count} s",

@@ -61,7 +61,7 @@ _CHAT = ChatWords(
     variant="第 {index} 个版本，共 {count} 个",
     answering="正在回答……",
     answered="回答完毕。",
-    queued="排队中：前面还有 {position} 个。",
+    queued="排队中：第 {position} 位。",
     stopped="已停止",
     unanswered="这条消息还没有回答。",
     elsewhere="另一个标签页正在回答这条消息，回答会显示在这里。",
@@ -245,7 +245,11 @@ _ERRORS = {
     "conflict": "现在不能这样做：{message}",
     "still_answering": "模型还在这个对话中回答。请等它答完，或先停止，再发送。",
     "vote_waits": "有两个回答在等你选择。请先选一个，或撤销上一条消息，再继续写。",
-    "busy": "排队的人太多了，请稍等片刻再发送。你写的内容还在。",
+    "busy": "提问的人太多了：已有 {waiting} 个回答在排队。你写的内容还在，请在 {seconds} 秒后再试。",
+    "too_many_waiting": (
+        "你已有 {waiting} 个请求在排队，每个人最多只能有这么多。你写的内容还在；"
+        "请等其中一些完成，或停止它们，并在 {seconds} 秒后再试。"
+    ),
     "unavailable": "暂时无法使用：{message}",
     "pair_failed": "两个回答中有一个失败了（{reason}），所以没有可比较的内容。请再试一次，你的消息已保留。",
     "storage_full": "数据文件夹所在的磁盘已满。请腾出空间后再试。",

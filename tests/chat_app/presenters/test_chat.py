@@ -92,10 +92,10 @@ def test_the_list_leaves_out_conversations_that_have_not_begun() -> None:
 
 
 def test_the_place_in_the_queue_is_told() -> None:
-    assert waiting_text(3, EN) == "Waiting: 3 before you."
+    assert waiting_text(3, EN) == "Waiting: number 3 in the queue."
     assert waiting_text(0, EN) == "Answering…"
     card = live_card(ChatEvent("queued", position=2), EN)
-    assert (card.status, card.html) == ("Waiting: 2 before you.", None)
+    assert (card.status, card.html) == ("Waiting: number 2 in the queue.", None)
 
 
 def test_a_growing_answer_is_markdown() -> None:

@@ -1,6 +1,8 @@
 """Chat: what is said and answered is stored, every branch is kept, and two answers never run at once."""
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,14 @@ from chat_app.errors import (
     NotFound,
     PromptDoesNotFit,
     StillAnswering,
+    TooManyWaiting,
 )
 from chat_app.records import open_records
 from chat_app.services.chat import ChatEvent
 from chat_app.services.person import Person
 from chat_app.services.thread import Thread
 from chat_app.settings import Settings
-from db.tables import Completion, Message
+from db.tables import Completion, Conversation, Message
 from tests.chat_app.conftest import collect
 from tests.factories import make_user
 
@@ -287,30 +290,95 @@ class TestWithAShortQueue:
     """An engine that is not started and lets one answer wait."""
 
     @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
-        return settings.model_copy(
-            update={"inference": settings.inference.model_copy(update={"max_queue": 1})}
-        )
-
-    def test_a_full_queue_says_when_to_come_back_and_keeps_the_message(self, settings: Settings) -> None:
-        container = assemble(open_records(settings))
+    def unstarted(self, settings: Settings) -> Iterator[Container]:
+        inference = settings.inference.model_copy(update={"max_queue": 1})
+        container = assemble(open_records(settings.model_copy(update={"inference": inference})))
         container.engine.serve_version(container.records.registry.serving().id)
-        services = container.services
+        yield container
+        container.engine.stop()
+        container.database.dispose()
 
-        async def send_to_two() -> float | None:
+    def test_a_full_queue_says_when_to_come_back_and_stores_nothing(self, unstarted: Container) -> None:
+        services = unstarted.services
+
+        async def send_to_two() -> Busy:
             first = services.chat.send(services.you, services.chat.create(services.you), "One.")
             await anext(first)
             second = services.chat.create(services.you)
             with pytest.raises(Busy) as caught:
                 await anext(services.chat.send(services.you, second, "Two."))
-            assert services.chat.thread(services.you, second).is_unanswered
-            container.engine.start()
+            with pytest.raises(Busy):
+                await anext(services.compare.open_in_chat(services.you, second, "Two."))
+            assert services.chat.thread(services.you, second).turns == ()
+            unstarted.engine.start()
             async for _ in first:
                 pass
-            return caught.value.retry_after
+            assert [event.kind async for event in services.chat.send(services.you, second, "Two.")][
+                -1
+            ] == "done"
+            return caught.value
 
-        retry_after = asyncio.run(send_to_two())
+        error = asyncio.run(send_to_two())
+        assert (error.code, error.status, error.facts) == ("busy", 429, {"waiting": 1, "seconds": 1})
+        assert error.retry_after == 1
+        assert "1 answers are waiting" in str(error)
+        assert "Try again in a second." in str(error)
+
+
+class TestWithTwoPlacesPerPerson:
+    """An engine that is not started and lets two requests of each person wait."""
+
+    @pytest.fixture
+    def unstarted(self, settings: Settings) -> Iterator[Container]:
+        inference = settings.inference.model_copy(update={"max_waiting_per_person": 2})
+        container = assemble(open_records(settings.model_copy(update={"inference": inference})))
+        container.engine.serve_version(container.records.registry.serving().id)
+        yield container
         container.engine.stop()
         container.database.dispose()
-        assert retry_after is not None
-        assert retry_after >= 1
+
+    def test_who_has_too_many_waiting_is_told_so_while_another_may_ask(self, unstarted: Container) -> None:
+        services = unstarted.services
+        with unstarted.database.write() as session:
+            other = Person(make_user(session=session, name="other").id, "other", "chatter")
+        program = replace(services.you, via="program at 127.0.0.1")
+
+        async def ask(person: Person) -> None:
+            await anext(services.chat.send(person, open_conversation(person), "Hello!"))
+
+        def open_conversation(person: Person) -> int:
+            conversation = services.chat.create(person)
+            services.chat.rename(person, conversation, "asked")
+            with unstarted.database.write() as session:
+                session.add(Message(conversation_id=conversation, role="assistant", content="Hi!"))
+            return conversation
+
+        async def crowd() -> TooManyWaiting:
+            await ask(services.you)
+            await ask(services.you)
+            with pytest.raises(TooManyWaiting) as caught:
+                await ask(services.you)
+            await ask(other)
+            await ask(program)
+            return caught.value
+
+        error = asyncio.run(crowd())
+        assert (error.code, error.status) == ("too_many_waiting", 429)
+        assert "You have 2 requests waiting" in str(error)
+
+
+def test_the_same_words_again_are_the_same_turn_as_long_as_it_has_no_answer(
+    services: Services, container: Container
+) -> None:
+    conversation = services.chat.create(services.you)
+    with container.database.write() as session:
+        turn = Message(conversation_id=conversation, role="user", content="Hello!")
+        session.add(turn)
+        session.flush()
+        session.get_one(Conversation, conversation).leaf_id = turn.id
+    assert services.chat.thread(services.you, conversation).is_unanswered
+    say(services, conversation, " Hello! ")
+    [question, answer] = services.chat.thread(services.you, conversation).turns
+    assert (question.content, question.sibling_count, answer.role) == ("Hello!", 1, "assistant")
+    say(services, conversation, "Hello!")  # after an answer it is a new turn
+    assert contents(services.chat.thread(services.you, conversation))[0::2] == ["Hello!", "Hello!"]
