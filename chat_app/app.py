@@ -8,8 +8,9 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from chat_app import __version__
-from chat_app.api import chat, comparisons, health, retrainings, versions
+from chat_app.api import chat, comparisons, feedback, health, retrainings, versions
 from chat_app.api.errors import install_error_handlers
+from chat_app.api.openai.app import openai_app
 from chat_app.body_limit import BodyLimit
 from chat_app.container import Container, assemble
 from chat_app.errors import StartFailed
@@ -41,9 +42,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.container = container
     app.state.runtime = Runtime(container)
     app.state.services = container.services
-    for routes in (chat, comparisons, retrainings, versions, health):
+    for routes in (chat, comparisons, feedback, retrainings, versions, health):
         app.include_router(routes.router)
     install_error_handlers(app)
+    app.mount("/v1", openai_app(container.services))
     mount_pages(app, container.services)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(
@@ -101,4 +103,5 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         yield
     finally:
         await app.state.services.chat.finish()
+        await app.state.services.completions.finish()
         await run_sync(runtime.stop)

@@ -1,8 +1,10 @@
 """Keeps request bodies small: nothing that people send here is longer than a message."""
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chat_app.refusals import refusal_response
 
 
 class BodyLimit:
@@ -17,22 +19,25 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a small request on."""
-        answer = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        answer = self._refusal(scope["path"], Headers(scope=scope)) if scope["type"] == "http" else None
         await (answer or self._app)(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, path: str, headers: Headers) -> Response | None:
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers:
-            return _refuse(
-                411, "length_required", "The request's body has no length.", "Send a Content-Length header."
+            return refusal_response(
+                path,
+                411,
+                code="length_required",
+                message="The request's body has no length.",
+                remedy="Send a Content-Length header.",
             )
         if not length.isdecimal() or int(length) > self._max_bytes:
-            message = f"The request's body has {length[:20]} bytes; the limit is {self._max_bytes:,}."
-            return _refuse(
-                413, "body_too_large", message, "Send less at once, or raise RAPPORT_MAX_BODY_BYTES."
+            return refusal_response(
+                path,
+                413,
+                code="body_too_large",
+                message=f"The request's body has {length[:20]} bytes; the limit is {self._max_bytes:,}.",
+                remedy="Send less at once, or raise RAPPORT_MAX_BODY_BYTES.",
             )
         return None
-
-
-def _refuse(status: int, code: str, message: str, remedy: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, "remedy": remedy}}, status)

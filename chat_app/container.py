@@ -8,6 +8,8 @@ from chat_app.records import Records
 from chat_app.services.answering import Answering
 from chat_app.services.chat import ChatService
 from chat_app.services.compare import CompareService
+from chat_app.services.completions import CompletionService
+from chat_app.services.feedback import FeedbackService
 from chat_app.services.person import Person
 from chat_app.services.retraining import RetrainingService
 from chat_app.services.running import RunningAnswers
@@ -22,6 +24,8 @@ class Services:
 
     chat: ChatService
     compare: CompareService
+    completions: CompletionService
+    feedback: FeedbackService
     retraining: RetrainingService
     versions: VersionService
     you: Person
@@ -65,6 +69,12 @@ def assemble(records: Records) -> Container:
             running=running,
             max_characters=settings.max_message_characters,
         ),
+        completions=CompletionService(
+            database=records.database,
+            answering=answering,
+            max_characters=settings.max_message_characters,
+        ),
+        feedback=FeedbackService(database=records.database, running=running),
         retraining=RetrainingService(
             database=records.database, registry=registry, jobs=records.jobs, settings=settings
         ),

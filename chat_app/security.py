@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_app.errors import StartFailed
+from chat_app.refusals import refusal_response
 from chat_app.services.person import Person
 from chat_app.settings import LOOPBACK, Settings
 
@@ -81,7 +81,14 @@ class SingleUserGuard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
         else:
-            await _response(refusal, scope["path"])(scope, receive, send)
+            response = refusal_response(
+                scope["path"],
+                refusal.status,
+                code=refusal.code,
+                message=refusal.message,
+                remedy=refusal.remedy,
+            )
+            await response(scope, receive, send)
 
     def _refusal(self, headers: Headers, method: str) -> Refusal | None:
         return (
@@ -148,13 +155,6 @@ def _wrong_site(headers: Headers, method: str) -> Refusal | None:
     return Refusal(
         403, "foreign_site", "Another site's page made this request.", "Open Rapport's own page instead."
     )
-
-
-def _response(refusal: Refusal, path: str) -> Response:
-    if path.startswith("/api/"):
-        error = {"code": refusal.code, "message": refusal.message, "remedy": refusal.remedy}
-        return JSONResponse({"error": error}, refusal.status)
-    return PlainTextResponse(f"{refusal.message}\n{refusal.remedy}\n", refusal.status)
 
 
 def _with_headers(send: Send) -> Send:
