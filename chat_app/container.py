@@ -14,8 +14,8 @@ from chat_app.services.person import Person
 from chat_app.services.retraining import RetrainingService
 from chat_app.services.running import RunningAnswers
 from chat_app.services.versions import VersionService
+from chat_app.version_loading import VersionLoader
 from db.engine import Database
-from training.versions import load_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def assemble(records: Records) -> Container:
     """Make the engine and the services; nothing is started yet."""
     settings, registry = records.settings, records.registry
     engine = InferenceEngine(
-        load_version=lambda version_id: load_policy(registry, version_id), settings=settings.inference
+        load_version=VersionLoader(registry, settings.inference.precision), settings=settings.inference
     )
     answering = Answering(
         engine=engine, decoding=settings.decoding, max_together=settings.inference.max_batch

@@ -29,6 +29,11 @@ class Numerics:
             return contextlib.nullcontext()
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
+    @property
+    def weights_dtype(self) -> torch.dtype:
+        """The type of weights that are only read, in serving."""
+        return torch.bfloat16 if self.is_bfloat16 else torch.float32
+
 
 def probe_numerics(
     *, device: str | None = None, precision: Precision = "auto", compile_model: bool | None = None

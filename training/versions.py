@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
 from peft import PeftModel
 
 from training.errors import BrokenVersion, NotServable
@@ -55,9 +56,12 @@ def read_policy_record(version: VersionInfo) -> PolicyRecord:
     raise BrokenVersion(name=version.name, path=version.path, trouble=f"{VERSION_FILE} cannot be read")
 
 
-def load_policy(versions: Versions, version_id: int, *, device: str = "cpu") -> LoadedModel:
-    """Load a version that can answer, in float32: an adapter is merged into its anchor, however deep they stack.
+def load_policy(
+    versions: Versions, version_id: int, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> LoadedModel:
+    """Load a version that can answer: an adapter is merged into its anchor, however deep they stack.
 
+    Merging is done in float32, and the result cast to `dtype`.
     Raises VersionNotFound, NotServable for a reward model, BrokenVersion, and loading's ModelFolderError.
     """
     version = versions.get(version_id)
@@ -65,9 +69,9 @@ def load_policy(versions: Versions, version_id: int, *, device: str = "cpu") -> 
         raise NotServable(name=version.name, kind=version.kind)
     record = read_policy_record(version)
     if record.anchor_id is None:
-        return load_language_model(version.path, device=device)
+        return load_language_model(version.path, dtype=dtype, device=device)
     anchor = load_policy(versions, record.anchor_id, device=device)
     with warnings.catch_warnings():  # PEFT 0.21 reads a name that transformers 5.23 has given up
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         merged = PeftModel.from_pretrained(anchor.model, version.path).merge_and_unload()
-    return LoadedModel(merged.eval(), anchor.chat_format, version.path)
+    return LoadedModel(merged.to(dtype).eval(), anchor.chat_format, version.path)

@@ -11,14 +11,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from chat_app.inference.errors import VersionUnavailable
+from chat_app.inference.gauges import EngineGauges, EngineStats
 from chat_app.inference.generation import Generation
+from chat_app.inference.metrics import EngineMetrics
 from chat_app.inference.order import Order
 from chat_app.inference.request import FinishReason, GenerationRequest
 from chat_app.inference.settings import InferenceSettings
-from chat_app.inference.versions import SHUTTING_DOWN, ServedVersion, VersionShelf
+from chat_app.inference.versions import SHUTTING_DOWN, ServedVersion, VersionShelf, is_loaded
 from chat_app.inference.waiting import WaitingLine
 from training.generation import BrokenLogits, StepToken
 from training.loading import LoadedModel
@@ -29,19 +30,6 @@ MODEL_FAILED = "The model failed while answering. Try again."
 IDLE_LOOK_SECONDS = 0.25  # how often time limits are looked at while answers wait for a version to load
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What the engine is doing, for health pages and metrics."""
-
-    is_ready: bool
-    queue_length: int
-    active_rows: int
-    tokens_generated: int
-    serving_version_id: int | None
-    loaded_version_ids: tuple[int, ...]
-    swaps: int
-
-
 class InferenceEngine:
     """Owns the model versions and the thread that decodes; its methods may be called from any thread."""
 
@@ -50,12 +38,14 @@ class InferenceEngine:
     ) -> None:
         """Load versions with `load_version`, in a thread of its own; nothing runs before `start`."""
         self._settings = settings or InferenceSettings()
-        self._shelf = VersionShelf(load_version, self._settings.spare_versions)
+        self._shelf = VersionShelf(load_version, self._settings)
         self._changed = threading.Condition()
         self._waiting = WaitingLine(self._settings)
         self._running: dict[int, Order] = {}
         self._ids = itertools.count(1)
         self._tokens_generated = 0
+        self.metrics = EngineMetrics()
+        self.metrics.registry.register(EngineGauges(self.stats))
         self._drain_until: float | None = None
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -93,20 +83,32 @@ class InferenceEngine:
     @property
     def ready(self) -> bool:
         """Whether the thread runs and a version is loaded and warm."""
-        return self._thread.is_alive() and self._drain_until is None and self._shelf.serving is not None
+        return self._thread.is_alive() and not self.is_ending and self._shelf.serving is not None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether new answers are refused because the service stops."""
+        return self._drain_until is not None
 
     def stats(self) -> EngineStats:
         """Look at queue, batch and versions."""
+        loaded = self._shelf.loaded()
+        running = [order.version for order in list(self._running.values())]
+        answering = {version.result() for version in running if is_loaded(version)}
         with self._changed:
-            return EngineStats(
-                is_ready=self.ready,
-                queue_length=len(self._waiting),
-                active_rows=len(self._running),
-                tokens_generated=self._tokens_generated,
-                serving_version_id=self.serving_version_id,
-                loaded_version_ids=self._shelf.loaded_ids(),
-                swaps=self._shelf.swaps,
-            )
+            queue_length, waiting_groups = len(self._waiting), self._waiting.group_count
+        return EngineStats(
+            is_ready=self.ready,
+            queue_length=queue_length,
+            waiting_groups=waiting_groups,
+            active_rows=len(self._running),
+            tokens_generated=self._tokens_generated,
+            tokens_per_second=self.metrics.tokens_per_second,
+            serving_version_id=self.serving_version_id,
+            loaded_version_ids=tuple(version.version_id for version in loaded),
+            weight_bytes={version.version_id: version.weight_bytes for version in {*loaded, *answering}},
+            swaps=self._shelf.swaps,
+        )
 
     # Requests
 
@@ -120,29 +122,39 @@ class InferenceEngine:
         A version that is not in memory is loaded first; its errors then come from the answer itself. Raises
         QueueFull, PromptTooLong, VersionUnavailable, and ValueError for more requests than fit into a batch.
         """
+        with self.metrics.counting_refusals():
+            return self._submit(requests)
+
+    def check_room(self, asker: str, count: int) -> None:
+        """Tell beforehand whether that many answers could wait now. Raises QueueFull, VersionUnavailable."""
+        with self.metrics.counting_refusals():
+            self._check_room(asker, count)
+
+    def _submit(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
         if len(requests) > self._settings.max_batch:
             raise ValueError(
                 f"{len(requests)} answers cannot start together; the batch holds {self._settings.max_batch}. "
                 "Ask for fewer, or raise inference.max_batch."
             )
         asker = requests[0].asker
-        self.check_room(asker, len(requests))
+        self._check_room(asker, len(requests))
         orders = [self._order(request) for request in requests]
         with self._changed:
-            if self._drain_until is not None:
-                raise VersionUnavailable(SHUTTING_DOWN)
+            self._refuse_at_the_end()
             self._waiting.append(asker, orders)
             self._changed.notify_all()
         for order in orders:
             order.version.add_done_callback(lambda _: self._wake())
         return [order.generation for order in orders]
 
-    def check_room(self, asker: str, count: int) -> None:
-        """Tell beforehand whether that many answers could wait now. Raises QueueFull, VersionUnavailable."""
+    def _check_room(self, asker: str, count: int) -> None:
         with self._changed:
-            if self._drain_until is not None:
-                raise VersionUnavailable(SHUTTING_DOWN)
+            self._refuse_at_the_end()
             self._waiting.check_room(asker, count)
+
+    def _refuse_at_the_end(self) -> None:
+        if self.is_ending:
+            raise VersionUnavailable(SHUTTING_DOWN)
 
     def _order(self, request: GenerationRequest) -> Order:
         version = self._shelf.serving if request.version_id is None else self._shelf.get(request.version_id)
@@ -197,16 +209,18 @@ class InferenceEngine:
                 self._finish(order, "stopped" if order.generation.is_cancelled else "length")
 
     def _admit(self) -> None:
-        """Let waiting orders join, as far as there are places."""
+        """Let waiting orders join, as far as there are places; at the end of the service turn them away."""
         with self._changed:
-            is_closing = self._drain_until is not None
-            free = 0 if is_closing else self._settings.max_batch - len(self._running)
+            turned_away = self._waiting.pop_where(lambda _: self.is_ending)
+            free = self._settings.max_batch - len(self._running)
             starting = self._waiting.pop_ready(free, self._running.values())
             self._running.update((order.order_id, order) for order in starting)
             self._waiting.tell_places(self._running.values())
+        self._fail(turned_away, SHUTTING_DOWN)
         for order in starting:
             try:
                 order.begin()
+                self.metrics.note_start(order.seconds)
             except Exception as error:
                 logger.warning("Answer %d cannot begin: %s", order.order_id, error)
                 self._fail([order], str(error))
@@ -219,6 +233,7 @@ class InferenceEngine:
             logger.exception("Version %d failed while decoding", version.version_id)
             self._abandon([order for order in self._running.values() if order.version.result() is version])
             return
+        self.metrics.note_step(sum(step.error is None for step in steps))
         for step in steps:
             self._take(step)
 
@@ -231,6 +246,8 @@ class InferenceEngine:
             return
         order.append(step.token_id, step.logprob)
         self._tokens_generated += 1
+        if order.is_at_first_token:
+            self.metrics.note_first_token(order.seconds)
         if step.is_last or order.has_met_stop:
             self._stop_row(order)
             self._waiting.note_seconds(order.seconds)
@@ -239,9 +256,10 @@ class InferenceEngine:
     def _finish(self, order: Order, reason: FinishReason) -> None:
         try:
             order.finish(reason)
+            self.metrics.note_ending("stop_string" if order.has_met_stop else reason)
         except Exception:
             logger.exception("Answer %d cannot be turned into text", order.order_id)
-            order.fail(MODEL_FAILED)
+            self._fail([order], MODEL_FAILED)
 
     def _stop_row(self, order: Order) -> None:
         order.version.result().batch.remove(order.order_id)
@@ -251,6 +269,7 @@ class InferenceEngine:
         for order in orders:
             self._running.pop(order.order_id, None)
             order.fail(message)
+            self.metrics.note_ending("failed")
 
     def _abandon(self, orders: Sequence[Order]) -> None:
         """Fail orders whose batch is in an unknown state, and begin with new batches."""

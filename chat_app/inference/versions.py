@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from chat_app.inference.detokenise import UNFINISHED, Detokeniser
 from chat_app.inference.errors import VersionUnavailable
 from chat_app.inference.request import FinishReason, GenerationRequest
+from chat_app.inference.settings import InferenceSettings
 from training.chat_format import ChatMessages
 from training.errors import TrainingError
 from training.generation import BrokenLogits, DecodingBatch, DecodingParameters
@@ -35,9 +36,12 @@ class EncodedPrompt:
 class ServedVersion:
     """A loaded version: its model, its tokenizer (one user at a time), the batch of its running answers."""
 
-    def __init__(self, version_id: int, loaded: LoadedModel) -> None:
+    def __init__(
+        self, version_id: int, loaded: LoadedModel, settings: InferenceSettings | None = None
+    ) -> None:
         """Wrap a loaded model; `batch` belongs to the engine's thread."""
         self.version_id = version_id
+        self._settings = settings or InferenceSettings()
         self._loaded = loaded
         self._chat_format = loaded.chat_format
         self._tokenizer_lock = (
@@ -46,6 +50,12 @@ class ServedVersion:
         self._special_ids = loaded.chat_format.special_ids
         self.batch = self.new_batch()
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model's weights."""
+        model = self._loaded.model
+        return sum(tensor.nbytes for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+
     def new_batch(self) -> DecodingBatch[int]:
         """Make an empty batch; every control token ends an answer, for what follows is another's turn."""
         return DecodingBatch(
@@ -53,6 +63,10 @@ class ServedVersion:
             end_token_id=self._chat_format.end_token_id,
             pad_token_id=self._chat_format.pad_token_id,
             other_stop_ids=self._special_ids,
+            keep_logprobs=True,
+            memory_bytes=self._settings.memory_bytes,
+            prefix_bytes=self._settings.prefix_bytes,
+            read_per_step=self._settings.read_per_step,
         )
 
     def warm_up(self) -> None:
@@ -121,10 +135,10 @@ class ServedVersion:
 class VersionShelf:
     """The versions in memory, by id; one loads at a time, in a thread of its own, while decoding goes on."""
 
-    def __init__(self, load_version: Callable[[int], LoadedModel], spare_versions: int) -> None:
+    def __init__(self, load_version: Callable[[int], LoadedModel], settings: InferenceSettings) -> None:
         """Load with `load_version`; beside the served version, keep the `spare_versions` asked for last."""
         self._load_version = load_version
-        self._spare_versions = spare_versions
+        self._settings = settings
         self._lock = threading.RLock()
         self._versions: dict[int, Future[ServedVersion]] = {}  # least recently used first
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="version-loader")
@@ -136,10 +150,11 @@ class VersionShelf:
         """The version that answers requests which name none."""
         return None if self.serving is None else self.serving.result().version_id
 
-    def loaded_ids(self) -> tuple[int, ...]:
-        """The versions in memory."""
+    def loaded(self) -> list[ServedVersion]:
+        """The versions in memory, by id."""
         with self._lock:
-            return tuple(sorted(key for key, version in self._versions.items() if is_loaded(version)))
+            loaded = [version.result() for version in self._versions.values() if is_loaded(version)]
+        return sorted(loaded, key=lambda version: version.version_id)
 
     def get(self, version_id: int) -> Future[ServedVersion]:
         """Give a version, or the promise of one that starts loading now, also after a failure."""
@@ -165,6 +180,7 @@ class VersionShelf:
                 self.swaps += 1
                 self._versions.pop(self.serving.result().version_id, None)
             self.serving = version
+            self._versions[version_id] = version  # it may have been let go as one spare version too many
 
     def close(self) -> None:
         """Stop loading and let every version go."""
@@ -181,7 +197,7 @@ class VersionShelf:
 
     def _load(self, version_id: int) -> ServedVersion:
         try:
-            version = ServedVersion(version_id, self._load_version(version_id))
+            version = ServedVersion(version_id, self._load_version(version_id), self._settings)
             version.warm_up()
         except Exception as error:
             logger.exception("Version %d cannot be loaded", version_id)
@@ -199,7 +215,7 @@ class VersionShelf:
                 for version_id, version in self._versions.items()
                 if is_loaded(version) and version is not self.serving
             ]
-            for version_id in spare[: max(0, len(spare) - self._spare_versions)]:
+            for version_id in spare[: max(0, len(spare) - self._settings.spare_versions)]:
                 del self._versions[version_id]
 
 
