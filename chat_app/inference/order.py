@@ -79,6 +79,11 @@ class Order:
         return scored
 
     @property
+    def is_at_first_token(self) -> bool:
+        """Whether the newest token is the first."""
+        return len(self._tokens) == 1
+
+    @property
     def has_met_stop(self) -> bool:
         """Whether the text holds a stop string, so that it goes no further."""
         return self._transcript is not None and self._transcript.has_met_stop

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,50 @@ def test_several_tokens_at_once_give_the_same_text(chat_format: ChatFormat) -> N
     ids = byte_ids(chat_format, "ab 你好")
     detokeniser = Detokeniser(lambda window: str(chat_format.tokenizer.decode(window)))
     assert [detokeniser.text(ids[:count]) for count in (0, 2, 2, 5, 9)] == ["", "ab", "ab", "ab", "ab 你好"]
+
+
+class Counting:
+    """Decodes, and counts the tokens that it has decoded."""
+
+    def __init__(self, chat_format: ChatFormat) -> None:
+        self.chat_format = chat_format
+        self.tokens = 0
+
+    def __call__(self, window: Sequence[int]) -> str:
+        self.tokens += len(window)
+        return str(self.chat_format.tokenizer.decode(window, skip_special_tokens=True))
+
+
+@pytest.mark.parametrize("text", ["The sea is wide. ", "你好，世界！🙂👩‍👩‍👧 "])
+def test_a_long_answer_is_decoded_in_short_windows(chat_format: ChatFormat, text: str) -> None:
+    ids = [token for _ in range(60) for token in byte_ids(chat_format, text)]
+    decode = Counting(chat_format)
+    detokeniser = Detokeniser(decode)
+    for count in range(1, len(ids) + 1):
+        detokeniser.text(ids[:count])
+    assert detokeniser.text(ids).strip() == (text * 60).strip()
+    assert len(ids) > 900
+    assert decode.tokens < 25 * len(ids)
+
+
+def broken_byte(chat_format: ChatFormat) -> int:
+    """A token that is the second byte of some character and begins none."""
+    return byte_ids(chat_format, "你")[1]
+
+
+def test_an_answer_of_broken_bytes_only_is_decoded_in_short_windows(chat_format: ChatFormat) -> None:
+    ids = [broken_byte(chat_format)] * 400
+    decode = Counting(chat_format)
+    detokeniser = Detokeniser(decode)
+    lengths = [len(detokeniser.text(ids[:count])) for count in range(1, 401)]
+    assert lengths == sorted(lengths)
+    assert 380 < lengths[-1] <= 400
+    assert decode.tokens < 60 * len(ids)
+
+
+@pytest.mark.parametrize("broken", range(14, 30))
+def test_a_whole_character_after_many_broken_bytes_stays_whole(chat_format: ChatFormat, broken: int) -> None:
+    ids = [broken_byte(chat_format)] * broken + byte_ids(chat_format, "你🙂 ok")
+    steps = texts(chat_format, ids)
+    assert steps[-1] == "\ufffd" * broken + "你🙂 ok"
+    assert all(steps[-1].startswith(step) for step in steps)

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -229,6 +230,27 @@ def test_an_error_in_the_model_fails_its_answers_and_the_thread_lives_on(
     assert engine.submit(request(max_new_tokens=3)).wait(5).finish_reason == "length"
 
 
+def test_a_version_that_loads_and_warms_up_is_not_ready_yet(
+    start_engine: StartEngine, versions: Versions
+) -> None:
+    may_decode = threading.Event()
+
+    def hold_up(_: int, loaded: LoadedModel) -> None:
+        loaded.model.register_forward_pre_hook(lambda *_: may_decode.wait(20) and None)
+
+    versions.prepare = hold_up
+    engine = InferenceEngine(load_version=versions.load)
+    engine.start()
+    serving = threading.Thread(target=engine.serve_version, args=(1,))
+    serving.start()
+    serving.join(0.5)
+    assert (engine.ready, engine.serving_version_id) == (False, None)
+    may_decode.set()
+    serving.join()
+    assert engine.ready
+    engine.stop()
+
+
 def test_nothing_is_answered_before_a_version_is_served(versions: Versions) -> None:
     engine = InferenceEngine(load_version=versions.load)
     engine.start()
@@ -248,10 +270,13 @@ def test_stopping_lets_running_answers_finish_and_turns_others_away(
     engine = start_engine(max_batch=1, drain_seconds=10)
     running, waiting = engine.submit(request(max_new_tokens=40)), engine.submit(request())
     eventually(lambda: engine.stats().active_rows == 1)
-    engine.stop()
-    assert running.wait(0).finish_reason == "length"
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
     with pytest.raises(GenerationFailed, match="shutting down"):
-        waiting.wait(0)
+        waiting.wait(5)
+    assert (engine.ready, engine.is_ending, running.is_done) == (False, True, False)
+    stopping.join()
+    assert running.wait(0).finish_reason == "length"
     with pytest.raises(VersionUnavailable):
         engine.submit(request())
 

@@ -1,7 +1,10 @@
 import gc
+import shutil
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +127,62 @@ def test_serving_the_served_version_again_changes_nothing(start_engine: StartEng
     engine = start_engine()
     engine.serve_version(1)
     assert engine.stats().swaps == 0
+
+
+def test_the_served_version_is_in_memory_also_without_spare_ones(start_engine: StartEngine) -> None:
+    engine = start_engine(spare_versions=0)
+    engine.serve_version(2)
+    assert engine.stats().loaded_version_ids == (2,)
+
+
+def test_a_version_whose_files_are_removed_while_it_answers_goes_on(
+    start_engine: StartEngine, versions: Versions, version_folders: dict[int, Path], tmp_path: Path
+) -> None:
+    versions.folders[2] = tmp_path / "removed"
+    shutil.copytree(version_folders[2], versions.folders[2])
+    versions.step_seconds, versions.is_endless = 0.01, True
+    engine = start_engine(spare_versions=0)
+    running = engine.submit(request(max_new_tokens=40, version_id=2))
+    eventually(lambda: engine.stats().tokens_generated > 0)
+    shutil.rmtree(versions.folders[2])
+    engine.submit(request(max_new_tokens=1)).wait(10)
+    assert running.wait(10).finish_reason == "length"
+    with pytest.raises(GenerationFailed, match="Version 2 cannot be loaded"):
+        engine.submit(request(version_id=2)).wait(10)
+    assert engine.submit(request(max_new_tokens=1)).wait(10).version_id == 1
+
+
+def test_a_storm_of_swaps_mixes_no_answer_and_leaves_one_version(
+    start_engine: StartEngine, versions: Versions
+) -> None:
+    models: list[weakref.ReferenceType[Any]] = []
+
+    def remember(_: int, loaded: LoadedModel) -> None:
+        models.append(weakref.ref(loaded.model))
+
+    versions.prepare, versions.is_plain = remember, True
+    engine = start_engine(max_batch=4, spare_versions=0)
+    expected = {
+        (version, seed): versions.answer(version, seed, 12) for version in (1, 2) for seed in range(4)
+    }
+    answers: list[FinishedGeneration] = []
+
+    def swap(first: int) -> None:
+        for number in range(10):
+            engine.serve_version(1 + (first + number) % 2)
+
+    def ask(version_id: int | None) -> None:
+        for number in range(15):
+            asked = request(number % 4, max_new_tokens=12, version_id=version_id)
+            answers.append(engine.submit(asked).wait(30))
+
+    work = [(swap, 0), (swap, 1), (ask, None), (ask, None), (ask, 1), (ask, 2)]
+    with ThreadPoolExecutor(len(work)) as threads:
+        for done in [threads.submit(what, argument) for what, argument in work]:
+            done.result()
+    assert len(answers) == 60
+    assert all(answer.text == expected[answer.version_id, answer.seed] for answer in answers)
+    assert engine.stats().loaded_version_ids == (engine.serving_version_id,)
+    assert len(models) > 2
+    gc.collect()
+    eventually(lambda: sum(model() is not None for model in models) == 1)
