@@ -92,11 +92,10 @@ class Settings(BaseSettings):
 
     @field_validator("inference")
     @classmethod
-    def _pairs_fit_into_a_batch(cls, inference: InferenceSettings) -> InferenceSettings:
-        if inference.max_batch < 2:
-            raise ValueError(
-                f"inference.max_batch is {inference.max_batch}; a pair of answers to compare needs 2 or more"
-            )
+    def _pairs_fit_into_batch_and_queue(cls, inference: InferenceSettings) -> InferenceSettings:
+        for name, size in (("max_batch", inference.max_batch), ("max_queue", inference.max_queue)):
+            if size < 2:
+                raise ValueError(f"inference.{name} is {size}; a pair of answers to compare needs 2 or more")
         return inference
 
     @property

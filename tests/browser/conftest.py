@@ -71,6 +71,21 @@ def slow_rapport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RapportPr
     yield from _running(RapportProcess(folder / "data", model, **settings))
 
 
+@pytest.fixture(scope="package")
+def small_rapport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RapportProcess]:
+    """A service that writes two slow answers at a time and lets two wait."""
+    folder = tmp_path_factory.mktemp("small")
+    model = _make_slow_model(folder / "model")
+    settings = {
+        "RAPPORT_WORKER": "false",
+        "RAPPORT_DECODING__MAX_NEW_TOKENS": "900",
+        "RAPPORT_INFERENCE__MAX_BATCH": "2",
+        "RAPPORT_INFERENCE__MAX_QUEUE": "2",
+        "RAPPORT_INFERENCE__MAX_SECONDS": "600",
+    }
+    yield from _running(RapportProcess(folder / "data", model, **settings))
+
+
 def _running(service: RapportProcess) -> Iterator[RapportProcess]:
     service.start()
     yield service

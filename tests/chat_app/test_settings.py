@@ -82,6 +82,7 @@ def test_an_unknown_variable_is_named_with_the_closest_known_one(
         ("RAPPORT_PRESET", "huge", "RAPPORT_PRESET is 'huge'.*'tiny', 'quick'"),
         ("RAPPORT_TRAINING__PPO__UPDATES", "0", "RAPPORT_TRAINING__PPO__UPDATES is .?0"),
         ("RAPPORT_INFERENCE__MAX_BATCH", "1", "inference.max_batch is 1; a pair"),
+        ("RAPPORT_INFERENCE__MAX_QUEUE", "1", "inference.max_queue is 1; a pair"),
         ("RAPPORT_RETRAIN_CRON", "often", 'retrain_cron is "often"'),
     ],
 )
