@@ -29,7 +29,7 @@ format: $(VENV)/.installed-dev  ## Let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.installed-dev  ## Long tests: the service killed again and again while people vote (about 5 minutes)
+soak: $(VENV)/.installed-dev  ## Long tests: fifty people chat, versions swap under them, the service is killed while they vote (30 minutes)
 	$(BIN)/python -m pytest -m soak --timeout 3600 tests/soak
 
 bench-loop: $(VENV)/.installed-dev  ## 200 votes, one retraining: minutes to the verdict, win rate of the new version
