@@ -100,3 +100,19 @@ def test_a_whole_character_after_many_broken_bytes_stays_whole(chat_format: Chat
     steps = texts(chat_format, ids)
     assert steps[-1] == "\ufffd" * broken + "你🙂 ok"
     assert all(steps[-1].startswith(step) for step in steps)
+
+
+@pytest.mark.parametrize("broken", range(8, 24))
+def test_a_slow_reader_sees_a_character_among_broken_bytes_whole(
+    chat_format: ChatFormat, broken: int
+) -> None:
+    ids = [
+        *[broken_byte(chat_format)] * broken,
+        *byte_ids(chat_format, "你"),
+        *[broken_byte(chat_format)] * 2,
+    ]
+    detokeniser = Detokeniser(lambda window: str(chat_format.tokenizer.decode(window)))
+    first = detokeniser.text(ids)
+    last = detokeniser.text([*ids, *byte_ids(chat_format, "ok")])
+    assert last == "\ufffd" * broken + "你" + "\ufffd" * 2 + "ok"
+    assert last.startswith(first)
