@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from training.generation.beams import Beams
 from training.generation.errors import BrokenLogits, PromptDoesNotFit
 from training.generation.forward import Reading, forward_of
 from training.generation.parameters import DecodingParameters
@@ -44,6 +45,7 @@ class _Row(Generic[RowId]):
     limit: int
     tokens: list[int] = field(default_factory=list)
     has_left: bool = False
+    beams: Beams | None = None  # the search of which it is one beam
 
     @property
     def columns(self) -> int:
@@ -113,9 +115,13 @@ class DecodingBatch(Generic[RowId]):
             limit = min(limit, self._forward.context_length - len(prompt_ids))
         self._check_prompt(prompt_ids, limit)
         uniforms = [] if parameters.is_greedy else _uniforms(seed, limit)
-        row = _Row(row_id, list(prompt_ids), parameters, uniforms, limit)
-        self._check_memory(row)
-        self._joining.append(row)
+        width = parameters.beams
+        beams = Beams(width, limit=limit, stop_ids=self._stop_ids) if width > 1 else None
+        rows = [
+            _Row(row_id, list(prompt_ids), parameters, uniforms, limit, beams=beams) for _ in range(width)
+        ]
+        self._check_memory(rows)
+        self._joining += rows
 
     @torch.inference_mode()
     def remove(self, row_id: RowId) -> None:
@@ -123,10 +129,9 @@ class DecodingBatch(Generic[RowId]):
         self._joining = [row for row in self._joining if row.row_id != row_id]
         for row in self._being_read:
             row.has_left = row.has_left or row.row_id == row_id
-        for index, row in enumerate(self._rows):
-            if row.row_id == row_id:
+        for index in reversed(range(len(self._rows))):
+            if self._rows[index].row_id == row_id:
                 self._drop(index)
-                return
 
     @torch.inference_mode()
     def step(self) -> list[StepToken[RowId]]:
@@ -169,7 +174,8 @@ class DecodingBatch(Generic[RowId]):
                     pass
                 found.append(self._admit(reading, logits))
             except Exception as error:
-                failures.append(StepToken(row.row_id, -1, 0.0, True, error))
+                if row.row_id not in (failure.row_id for failure in failures):
+                    failures.append(StepToken(row.row_id, -1, 0.0, True, error))
                 self._being_read, self._reading = [], None
         return found
 
@@ -185,20 +191,33 @@ class DecodingBatch(Generic[RowId]):
         """Take the joining rows, first come, first served, for which there is memory."""
         rows, columns = len(self._rows), max((row.columns for row in self._rows), default=0)
         count = 0
-        for row in self._joining:
-            columns = max(columns, row.columns)
-            if not self._has_memory(rows + count + 1, columns):
+        while count < len(self._joining):
+            first = self._joining[count]
+            columns = max(columns, first.columns)
+            width = first.parameters.beams
+            if not self._has_memory(rows + count + width, columns):
                 break
-            count += 1
+            count += width
         taken, self._joining = self._joining[:count], self._joining[count:]
         return taken
 
     def _choose(self, logits: Tensor) -> list[StepToken[RowId]]:
         """Choose every row's token from logits (rows, vocabulary), and let the finished rows leave."""
-        settings = self._current_settings()
         is_broken = (~logits.amax(-1).isfinite()).tolist()
         if any(is_broken):
             logits = torch.where(torch.tensor(is_broken, device=logits.device)[:, None], 0.0, logits)
+        steps, leaving = self._sample(logits, is_broken)
+        for beams, indices in self._searches().items():
+            found = self._search(beams, indices, logits, is_broken)
+            steps += found
+            leaving += indices if found else []
+        for index in sorted(leaving, reverse=True):
+            self._drop(index)
+        return steps
+
+    def _sample(self, logits: Tensor, is_broken: Sequence[bool]) -> tuple[list[StepToken[RowId]], list[int]]:
+        """Draw a token of every row that is no beam; the indices of the rows that leave with it, too."""
+        settings = self._current_settings()
         uniforms = [row.uniforms[len(row.tokens)] if row.uniforms else 0.0 for row in self._rows]
         chosen = choose_tokens(logits, settings, uniforms, self._seen)
         if self._seen is not None:
@@ -206,18 +225,43 @@ class DecodingBatch(Generic[RowId]):
         logprobs = (
             chosen_logprobs(logits, chosen).tolist() if self._keep_logprobs else [0.0] * len(self._rows)
         )
-        steps = [
-            self._extend(row, token, logprob) if not broken else _broken(row)
-            for row, token, logprob, broken in zip(
-                self._rows, chosen.tolist(), logprobs, is_broken, strict=True
-            )
+        steps, leaving = [], []
+        for index, (row, token) in enumerate(zip(self._rows, chosen.tolist(), strict=True)):
+            if row.beams is not None and not row.has_left:
+                continue
+            step = _broken(row) if is_broken[index] else self._extend(row, token, logprobs[index])
+            if not row.has_left:
+                steps.append(step)
+            if step.is_last or row.has_left:
+                leaving.append(index)
+        return steps, leaving
+
+    def _searches(self) -> dict[Beams, list[int]]:
+        """The searches under way, each with its rows."""
+        found: dict[Beams, list[int]] = {}
+        for index, row in enumerate(self._rows):
+            if row.beams is not None and not row.has_left:
+                found.setdefault(row.beams, []).append(index)
+        return found
+
+    def _search(
+        self, beams: Beams, indices: list[int], logits: Tensor, is_broken: Sequence[bool]
+    ) -> list[StepToken[RowId]]:
+        """Take a search one token further; the whole completion at its end, nothing before."""
+        rows = [self._rows[index] for index in indices]
+        if any(is_broken[index] for index in indices):
+            return [_broken(rows[0])]
+        parents = beams.advance(logits[indices].log_softmax(-1))
+        if beams.best is None:
+            self._forward.rearrange(indices, [indices[parent] for parent in parents])
+            for row, beginning in zip(rows, beams.beginnings, strict=True):
+                row.tokens = list(beginning.tokens)
+            return []
+        tokens, logprobs = beams.best.tokens, beams.best.logprobs
+        return [
+            StepToken(rows[0].row_id, token, logprob, place == len(tokens))
+            for place, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True), start=1)
         ]
-        is_leaving = [step.is_last or row.has_left for step, row in zip(steps, self._rows, strict=True)]
-        steps = [step for step, row in zip(steps, self._rows, strict=True) if not row.has_left]
-        for index in reversed(range(len(is_leaving))):
-            if is_leaving[index]:
-                self._drop(index)
-        return steps
 
     def _extend(self, row: _Row[RowId], token: int, logprob: float) -> StepToken[RowId]:
         row.tokens.append(token)
@@ -253,11 +297,12 @@ class DecodingBatch(Generic[RowId]):
     def _has_memory(self, rows: int, columns: int) -> bool:
         return self._memory_bytes is None or self._forward.bytes_for(rows, columns) <= self._memory_bytes
 
-    def _check_memory(self, row: _Row[RowId]) -> None:
-        if not self._has_memory(1, row.columns):
+    def _check_memory(self, rows: Sequence[_Row[RowId]]) -> None:
+        row, count = rows[0], len(rows)
+        if not self._has_memory(count, row.columns):
             raise PromptDoesNotFit(
-                f"The prompt's {len(row.prompt)} tokens and up to {row.limit} new ones need "
-                f"{self._forward.bytes_for(1, row.columns):,} bytes of keys and values, and there are "
+                f"The prompt's {len(row.prompt)} tokens and up to {row.limit} new ones{_in_beams(count)} need "
+                f"{self._forward.bytes_for(count, row.columns):,} bytes of keys and values, and there are "
                 f"{self._memory_bytes:,}. Ask for fewer new tokens, or raise inference.memory_bytes."
             )
 
@@ -274,6 +319,10 @@ class DecodingBatch(Generic[RowId]):
                 f"The prompt has token ids from {min(prompt_ids)} to {max(prompt_ids)}; the model knows 0 to "
                 f"{self._forward.vocab_size - 1}. Use the tokenizer that belongs to the model."
             )
+
+
+def _in_beams(count: int) -> str:
+    return f" in {count} beams" if count > 1 else ""
 
 
 def _uniforms(seed: int, count: int) -> list[float]:

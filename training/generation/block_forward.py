@@ -41,6 +41,10 @@ class BlockForward:
         ids = torch.tensor(tokens, device=self.device)
         return self._blocks.logits(run_blocks(self._blocks, self._memory, ids, [1] * len(tokens)))
 
+    def rearrange(self, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Let each of `rows` go on from what the row in `sources` has read; all of them have the same length."""
+        self._memory.rearrange(rows, sources)
+
     def drop(self, row: int, tokens: Sequence[int]) -> None:
         """Free a row that has read `tokens`, and remember them if that is wanted."""
         if self._prefixes.max_bytes:

@@ -44,6 +44,10 @@ class Forward(Protocol):
         """Read one token per row; returns the next logits (rows, vocabulary), float32."""
         ...
 
+    def rearrange(self, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Let each of `rows` go on from what the row in `sources` has read; all of them have the same length."""
+        ...
+
     def drop(self, row: int, tokens: Sequence[int]) -> None:
         """Free a row that has read `tokens`; the last row takes its place."""
         ...

@@ -100,6 +100,12 @@ class SlotMemory:
                 buffer[row, :, :length] = side[layer]
         self.lengths[row] = length
 
+    def rearrange(self, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Let each of `rows` hold what the row in `sources` holds; all of them have the same length."""
+        length = self.lengths[rows[0]]
+        for buffer in (*self.keys, *self.values):
+            buffer[list(rows), :, :length] = buffer[list(sources), :, :length]
+
     def drop(self, row: int) -> None:
         """Free a row; the last row takes its place. Nothing of a row stays: its numbers may be broken ones."""
         last, freed = self.rows - 1, self.lengths[row]

@@ -56,6 +56,10 @@ class TransformersForward:
         ids = torch.tensor(tokens, device=self.device)[:, None]
         return self.run(ids, self._memory, [1] * len(tokens))
 
+    def rearrange(self, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Let each of `rows` go on from what the row in `sources` has read; all of them have the same length."""
+        self._memory.rearrange(rows, sources)
+
     def drop(self, row: int, tokens: Sequence[int]) -> None:
         """Free a row; the last row takes its place."""
         self._memory.drop(row)

@@ -127,6 +127,12 @@ class KeyValueMemory(Cache):  # type: ignore[misc]
         self.lengths += joining.lengths
         window.rows += joining.rows
 
+    def rearrange(self, rows: Sequence[int], sources: Sequence[int]) -> None:
+        """Let each of `rows` hold what the row in `sources` holds; all of them have the same length."""
+        columns = slice(self.window.start, self.window.stop)
+        for buffer in self._buffers():
+            buffer[list(rows), :, columns] = buffer[list(sources), :, columns]
+
     def drop(self, row: int) -> None:
         """Free a row; the last row takes its place."""
         window, last = self.window, self.window.rows - 1
