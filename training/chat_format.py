@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ ChatMessages = Sequence[Mapping[str, str]]
 
 _SPARE_PADS = (PAD, "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|reserved_special_token_0|>")
 _MARK = re.compile("\ue000(\\d+)\ue001")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPrompt:
+    """A prompt's ids, and how many of the oldest messages (after a system message, which stays) were left out."""
+
+    ids: list[int]
+    dropped_messages: int
 
 
 class PromptTooLong(TrainingError):
@@ -133,20 +142,34 @@ class ChatFormat:
         Over `max_tokens` the oldest turns are dropped and a system message is kept.
         Raises PromptTooLong when the newest turn alone does not fit.
         """
-        if not messages or messages[-1]["role"] != "user":
-            raise ChatFormatError("A prompt must end with a user message.")
-        kept = list(messages)
-        while True:
-            ids = [token for piece, _ in self._pieces(kept, open_answer=True) for token in piece]
-            if max_tokens is None or len(ids) <= max_tokens:
-                return ids
-            shorter = _without_oldest_turn(kept)
-            if shorter is None:
-                raise PromptTooLong(
-                    f"The message takes {len(ids)} tokens with its markup; there is room for {max_tokens}. "
-                    "Shorten it, or send it in several parts."
-                )
-            kept = shorter
+        if max_tokens is not None:
+            return self.fitted_prompt(messages, max_tokens).ids
+        _check_ends_with_user(messages)
+        return [token for piece, _ in self._pieces(messages, open_answer=True) for token in piece]
+
+    def fitted_prompt(self, messages: ChatMessages, max_tokens: int) -> FittedPrompt:
+        """Encode a prompt into `max_tokens`: the oldest turns are dropped, and a system message is kept.
+
+        The newest turns are tried first, and then more at a time, so that the work grows with `max_tokens` and not
+        with the length of the conversation. Raises PromptTooLong when the newest turn alone does not fit.
+        """
+        _check_ends_with_user(messages)
+        system, firsts = _turns(messages)
+        dropping, too_few, step = len(firsts) - 1, -1, 1  # turns: enough to drop, and known to be too few
+        ids = self.prompt_ids([*system, *messages[firsts[dropping] :]])
+        if len(ids) > max_tokens:
+            raise PromptTooLong(
+                f"The message takes {len(ids)} tokens with its markup; there is room for {max_tokens}. "
+                "Shorten it, or send it in several parts."
+            )
+        while dropping - too_few > 1:
+            tried = max(dropping - step, 0) if too_few < 0 else (dropping + too_few) // 2
+            longer = self.prompt_ids([*system, *messages[firsts[tried] :]])
+            if len(longer) <= max_tokens:
+                ids, dropping, step = longer, tried, step * 2
+            else:
+                too_few = tried
+        return FittedPrompt(ids, firsts[dropping] - len(system))
 
     def conversation_ids(self, messages: ChatMessages) -> tuple[list[int], list[bool]]:
         """Encode a whole conversation; the mask keeps the assistant's tokens, each end of turn included."""
@@ -236,12 +259,17 @@ class ChatFormat:
         )
 
 
-def _without_oldest_turn(messages: ChatMessages) -> list[Mapping[str, str]] | None:
-    """Drop the oldest turn and its answers, keep a leading system message; None when one turn is left."""
-    system = [message for message in messages[:1] if message["role"] == "system"]
-    turns = list(messages[len(system) :])
-    starts = [i for i, message in enumerate(turns) if message["role"] == "user" and i > 0]
-    return [*system, *turns[starts[0] :]] if starts else None
+def _check_ends_with_user(messages: ChatMessages) -> None:
+    if not messages or messages[-1]["role"] != "user":
+        raise ChatFormatError("A prompt must end with a user message.")
+
+
+def _turns(messages: ChatMessages) -> tuple[ChatMessages, list[int]]:
+    """Give a leading system message, and where the conversation may begin: after it, or at a later user message."""
+    system = messages[:1] if messages[0]["role"] == "system" else []
+    start = len(system)
+    later = (i for i in range(start + 1, len(messages)) if messages[i]["role"] == "user")
+    return system, [start, *later]
 
 
 def _special_ids(tokenizer: Any) -> frozenset[int]:

@@ -88,12 +88,10 @@ class ServedVersion:
         context = self._loaded.context_length
         room = max(context - request.parameters.max_new_tokens, context // 2)
         with self._tokenizer_lock:
-            ids, dropped = self._chat_format.prompt_ids(messages), 0
-            if len(ids) > room:
-                ids = self._chat_format.prompt_ids(messages, max_tokens=room)
-                dropped = self._count_dropped(messages, ids)
-        lost = min(dropped, len(request.examples))
-        return EncodedPrompt(ids, dropped - lost, (len(request.examples) - lost) // 2)
+            fitted = self._chat_format.fitted_prompt(messages, room)
+        lost = min(fitted.dropped_messages, len(request.examples))
+        examples_kept = len(request.examples) - lost
+        return EncodedPrompt(fitted.ids, fitted.dropped_messages - lost, examples_kept // 2)
 
     def detokeniser(self) -> Detokeniser:
         """Make the detokeniser of one answer."""
@@ -121,15 +119,6 @@ class ServedVersion:
                 token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         return text
-
-    def _count_dropped(self, messages: ChatMessages, fitting: list[int]) -> int:
-        """Find how many of the oldest messages (after a system message, which stays) the fitting ids lack."""
-        system = list(messages[:1]) if messages[0]["role"] == "system" else []
-        for first in range(len(system), len(messages)):
-            kept = messages[first:]
-            if kept[0]["role"] == "user" and self._chat_format.prompt_ids([*system, *kept]) == fitting:
-                return first - len(system)
-        raise AssertionError("prompt_ids drops only whole turns from the front")
 
 
 class VersionShelf:

@@ -13,7 +13,7 @@ from chat_app.services.asking import checked_text
 from db.tables import Comparison, Prompt
 from feedback.preference import Message, messages_from
 
-MOST_MESSAGES = 200
+MOST_MESSAGES = 2000
 
 
 @dataclass(frozen=True, slots=True)

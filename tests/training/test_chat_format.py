@@ -100,6 +100,26 @@ def test_the_oldest_turns_are_dropped_and_the_system_message_kept(chat_format: C
     assert chat_format.prompt_ids(long, max_tokens=room + 1) == chat_format.prompt_ids(short)
 
 
+@pytest.mark.parametrize("dropped_turns", range(6))
+def test_no_more_turns_are_dropped_than_must_be(chat_format: ChatFormat, dropped_turns: int) -> None:
+    system = {"role": "system", "content": "Be kind."}
+    turns = [*EXCHANGE * 5, {"role": "user", "content": "And you?"}]
+    room = len(chat_format.prompt_ids([system, *turns[len(EXCHANGE) * dropped_turns :]]))
+    fitted = chat_format.fitted_prompt([system, *turns], room)
+    assert (len(fitted.ids), fitted.dropped_messages) == (room, len(EXCHANGE) * dropped_turns)
+
+
+def test_a_long_conversation_is_fitted_without_reading_it_whole(
+    chat_format: ChatFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    text_ids = chat_format.text_ids
+    monkeypatch.setattr(chat_format, "text_ids", lambda text: read.append(text) or text_ids(text))
+    fitted = chat_format.fitted_prompt([*EXCHANGE * 2000, {"role": "user", "content": "And you?"}], 60)
+    assert fitted.dropped_messages > 3900
+    assert len(read) < 100
+
+
 def test_a_message_longer_than_the_context_is_refused_with_its_size(chat_format: ChatFormat) -> None:
     with pytest.raises(PromptTooLong, match=r"takes \d+ tokens with its markup; there is room for 20"):
         chat_format.prompt_ids([*EXCHANGE, {"role": "user", "content": "word " * 100}], max_tokens=20)

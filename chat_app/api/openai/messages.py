@@ -16,6 +16,11 @@ def read_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]
     The system messages at the beginning become one: it is kept when the oldest turns do not fit into the context.
     """
     plain = [_read(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    if plain[-1]["role"] != "user":
+        raise InvalidRequest(
+            f"The last message is of role {plain[-1]['role']}; end with one of role user, to be answered.",
+            param="messages",
+        )
     leading = list(takewhile(lambda message: message["role"] == "system", plain))
     if len(leading) > 1:
         text = "\n\n".join(message["content"] for message in leading)
