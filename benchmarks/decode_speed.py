@@ -2,7 +2,8 @@
 
     python -m benchmarks.decode_speed --model new=DIR --model first=DIR
 
-Decoding runs in 1 and in 16 streams, the two sides taking turns; `generate` is there for orientation.
+Decoding runs in 1 and in 16 streams, the two sides taking turns: ours in the precision that serving uses, and
+`generate` in the one it is faster with.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
+from benchmarks.alternated import alternated, median_and_spread, ratios
 from benchmarks.decoding import stored_decoding
+from benchmarks.endless import NEVER, generate_endlessly
 from benchmarks.first_token import seconds_to_first_token
 from benchmarks.named import named_path
+from benchmarks.precision import load_as_served, load_fastest, precision_of
 from benchmarks.results import Measurement, print_table
 from training.generation import DecodingParameters, sample_completions
-from training.loading import LoadedModel, load_language_model
+from training.loading import LoadedModel
 
 STREAMS = (1, 16)
-NEVER = -1  # an end token that does not occur, so that every row decodes to the limit
 PROMPT = "Hello! I had a long day at work and I am tired. What would you do with the evening?"
 
 
@@ -36,11 +39,13 @@ class DecodeSpeed:
     streams: int
     ours: tuple[float, ...]
     generate: tuple[float, ...]
+    our_precision: str
+    generate_precision: str
 
     @property
     def ratios(self) -> list[float]:
         """Ours over `generate`'s, pair by pair."""
-        return [a / b for a, b in zip(self.ours, self.generate, strict=True)]
+        return ratios(self.ours, self.generate)
 
     @property
     def median_ratio(self) -> float:
@@ -57,56 +62,49 @@ class ModelSpeed:
 
 def main() -> None:
     options = parse_arguments()
-    folders = dict(options.model)
-    found = {}
-    for name, folder in folders.items():
-        loaded = load_language_model(folder)
-        found[name] = ModelSpeed(
+    found = {
+        name: ModelSpeed(
             tuple(seconds_to_first_token(folder) for _ in range(options.pairs)),
             tuple(
                 measure_decode_speed(
-                    loaded, streams=streams, pairs=options.pairs, new_tokens=options.new_tokens
+                    folder, streams=streams, pairs=options.pairs, new_tokens=options.new_tokens
                 )
                 for streams in STREAMS
             ),
         )
+        for name, folder in options.model
+    }
     print_speeds(found)
     write_row(found, options)
 
 
-def measure_decode_speed(loaded: LoadedModel, *, streams: int, pairs: int, new_tokens: int) -> DecodeSpeed:
+def measure_decode_speed(folder: Path, *, streams: int, pairs: int, new_tokens: int) -> DecodeSpeed:
     """Decode `new_tokens` in each of `streams` rows, sampled as the folder says, prompt included in the time.
 
     Both sides run once before they are timed, and take turns in who runs first.
     """
-    parameters = stored_decoding(loaded, new_tokens)
-    prompt = loaded.chat_format.prompt_ids([{"role": "user", "content": PROMPT}])
-    prompt = prompt[-(loaded.context_length - new_tokens) :]
-    generate_endlessly(loaded, parameters)
-    sides: list[Callable[[], int]] = [
-        lambda: _ours(loaded, prompt, parameters, streams),
-        lambda: _generate(loaded, prompt, streams),
-    ]
-    for side in sides:
-        side()
-    speeds: list[list[float]] = [[], []]
-    for pair in range(pairs):
-        for place in (0, 1) if pair % 2 == 0 else (1, 0):
-            speeds[place].append(_tokens_per_second(sides[place], streams * new_tokens))
-    return DecodeSpeed(streams, tuple(speeds[0]), tuple(speeds[1]))
+    served = load_as_served(folder)
+    parameters = stored_decoding(served, new_tokens)
+    prompt = served.chat_format.prompt_ids([{"role": "user", "content": PROMPT}])
+    prompt = prompt[-(served.context_length - new_tokens) :]
 
+    def generate_seconds(loaded: LoadedModel) -> float:
+        generate_endlessly(loaded, parameters)
+        return _timed(lambda: _generate(loaded, prompt, streams))[1]
 
-def generate_endlessly(loaded: LoadedModel, parameters: DecodingParameters) -> None:
-    """Give the model a generation config of these parameters without an end token."""
-    is_sampled = not parameters.is_greedy
-    loaded.model.generation_config = GenerationConfig(
-        do_sample=is_sampled,
-        temperature=parameters.temperature if is_sampled else None,
-        top_p=parameters.top_p if is_sampled else None,
-        top_k=parameters.top_k,
-        repetition_penalty=parameters.repetition_penalty,
-        max_new_tokens=parameters.max_new_tokens,
-        pad_token_id=loaded.chat_format.pad_token_id,
+    baseline = load_fastest(folder, served.model.device, generate_seconds)
+    expected = streams * new_tokens
+    sides: dict[str, Callable[[int], float]] = {
+        "ours": lambda _: _tokens_per_second(lambda: _ours(served, prompt, parameters, streams), expected),
+        "generate": lambda _: _tokens_per_second(lambda: _generate(baseline, prompt, streams), expected),
+    }
+    speeds = alternated(sides, pairs)
+    return DecodeSpeed(
+        streams,
+        tuple(speeds["ours"]),
+        tuple(speeds["generate"]),
+        precision_of(served),
+        precision_of(baseline),
     )
 
 
@@ -124,7 +122,7 @@ def _ours(loaded: LoadedModel, prompt: list[int], parameters: DecodingParameters
 
 
 def _generate(loaded: LoadedModel, prompt: list[int], streams: int) -> int:
-    ids = torch.tensor([prompt] * streams)
+    ids = torch.tensor([prompt] * streams, device=loaded.model.device)
     model: Any = loaded.model
     with torch.inference_mode():
         found = model.generate(ids, attention_mask=torch.ones_like(ids))
@@ -132,11 +130,15 @@ def _generate(loaded: LoadedModel, prompt: list[int], streams: int) -> int:
 
 
 def _tokens_per_second(decode: Callable[[], int], expected: int) -> float:
-    began = time.perf_counter()
-    tokens = decode()
-    seconds = time.perf_counter() - began
+    tokens, seconds = _timed(decode)
     assert tokens == expected, f"{tokens} tokens were decoded, not {expected}"
     return tokens / seconds
+
+
+def _timed(decode: Callable[[], int]) -> tuple[int, float]:
+    began = time.perf_counter()
+    tokens = decode()
+    return tokens, time.perf_counter() - began
 
 
 def print_speeds(found: Mapping[str, ModelSpeed]) -> None:
@@ -146,9 +148,9 @@ def print_speeds(found: Mapping[str, ModelSpeed]) -> None:
             name,
             f"{statistics.median(speed.load_seconds):.2f}",
             str(one.streams),
-            f"{statistics.median(one.ours):,.0f}",
-            f"{statistics.median(one.generate):,.0f}",
-            f"{one.median_ratio:.2f} ({min(one.ratios):.2f} to {max(one.ratios):.2f})",
+            f"{statistics.median(one.ours):,.0f} ({one.our_precision})",
+            f"{statistics.median(one.generate):,.0f} ({one.generate_precision})",
+            median_and_spread(one.ratios),
         )
         for name, speed in found.items()
         for one in speed.decoding

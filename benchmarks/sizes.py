@@ -80,9 +80,7 @@ def measure(name: str, folder: Path, records: list[SnapshotRecord]) -> Row:
     record = json.loads((folder / "pretraining.json").read_text(encoding="utf-8"))["result"]
     shards, chat_format = open_run(folder)
     losses = model_losses(load_language_model(folder / "model"), shards, chat_format)
-    speed = measure_decode_speed(
-        load_language_model(folder / "model"), streams=1, pairs=PAIRS, new_tokens=NEW_TOKENS
-    )
+    speed = measure_decode_speed(folder / "model", streams=1, pairs=PAIRS, new_tokens=NEW_TOKENS)
     return Row(
         name,
         record["parameters"],
