@@ -101,7 +101,7 @@ class InferenceEngine:
             is_ready=self.ready,
             queue_length=queue_length,
             waiting_groups=waiting_groups,
-            active_rows=len(self._running),
+            active_rows=self._active_rows,
             tokens_generated=self._tokens_generated,
             tokens_per_second=self.metrics.tokens_per_second,
             serving_version_id=self.serving_version_id,
@@ -131,10 +131,11 @@ class InferenceEngine:
             self._check_room(asker, count)
 
     def _submit(self, requests: Sequence[GenerationRequest]) -> list[Generation]:
-        if len(requests) > self._settings.max_batch:
+        rows = sum(request.parameters.beams for request in requests)
+        if rows > self._settings.max_batch:
             raise ValueError(
-                f"{len(requests)} answers cannot start together; the batch holds {self._settings.max_batch}. "
-                "Ask for fewer, or raise inference.max_batch."
+                f"{len(requests)} answers of {rows} rows cannot start together; the batch holds "
+                f"{self._settings.max_batch}. Ask for fewer, or raise inference.max_batch."
             )
         asker = requests[0].asker
         self._check_room(asker, len(requests))
@@ -208,11 +209,15 @@ class InferenceEngine:
                 self._stop_row(order)
                 self._finish(order, "stopped" if order.generation.is_cancelled else "length")
 
+    @property
+    def _active_rows(self) -> int:
+        return sum(order.rows for order in self._running.values())
+
     def _admit(self) -> None:
         """Let waiting orders join, as far as there are places; at the end of the service turn them away."""
         with self._changed:
             turned_away = self._waiting.pop_where(lambda _: self.is_ending)
-            free = self._settings.max_batch - len(self._running)
+            free = self._settings.max_batch - self._active_rows
             starting = self._waiting.pop_ready(free, self._running.values())
             self._running.update((order.order_id, order) for order in starting)
             self._waiting.tell_places(self._running.values())
@@ -239,7 +244,9 @@ class InferenceEngine:
 
     def _take(self, step: StepToken[int]) -> None:
         """Hand a token to its order."""
-        order = self._running[step.row_id]
+        order = self._running.get(step.row_id)
+        if order is None:  # an earlier token of this step settled it: beam search gives all of them at once
+            return
         if step.error is not None:
             logger.error("Answer %d failed: %s", order.order_id, step.error, exc_info=step.error)
             self._fail([order], str(step.error) if isinstance(step.error, BrokenLogits) else MODEL_FAILED)

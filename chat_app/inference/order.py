@@ -47,6 +47,11 @@ class Order:
             self._prompt = version.result().encode(request)
 
     @property
+    def rows(self) -> int:
+        """How many rows of the batch it takes: one, or one for every beam."""
+        return self.request.parameters.beams
+
+    @property
     def seconds(self) -> float:
         """Time since the submission."""
         return time.monotonic() - self.submitted_at

@@ -24,7 +24,10 @@ class Group(Protocol):
         """Whether the group waits for a place only."""
         ...
 
-    def __len__(self) -> int: ...
+    @property
+    def rows(self) -> int:
+        """How many places in the batch they take."""
+        ...
 
 
 AGroup = TypeVar("AGroup", bound=Group)
@@ -64,7 +67,7 @@ class Turns:
             _, group = waiting[asker].popleft()
             order.append(group)
             if waiting[asker]:
-                rows = len(group) if group.is_ready else 0
+                rows = group.rows if group.is_ready else 0
                 heapq.heappush(heap, (load + rows, waiting[asker][0][0], asker))
         return order
 

@@ -28,6 +28,11 @@ class WaitingGroup:
         """Whether the group waits for a place only, and not for a version."""
         return all(order.version.done() for order in self.orders)
 
+    @property
+    def rows(self) -> int:
+        """How many places in the batch the group takes."""
+        return sum(order.rows for order in self.orders)
+
     def __len__(self) -> int:
         return len(self.orders)
 
@@ -85,11 +90,11 @@ class WaitingLine:
         for group in self._turns.in_turn(self._groups, _rows_by_asker(running)):
             if not group.is_ready:
                 continue
-            if len(group) > free:
+            if group.rows > free:
                 break
-            free -= len(group)
+            free -= group.rows
             starting.append(group)
-            self._turns.note_start(group.asker, len(group))
+            self._turns.note_start(group.asker, group.rows)
         self._groups = [group for group in self._groups if group not in starting]
         self._is_told = self._is_told and not starting
         return [order for group in starting for order in group.orders]

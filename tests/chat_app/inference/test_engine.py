@@ -72,8 +72,21 @@ def test_a_pair_may_come_from_two_versions(start_engine: StartEngine, versions: 
 
 
 def test_too_many_answers_together_are_refused(start_engine: StartEngine) -> None:
-    with pytest.raises(ValueError, match="3 answers cannot start together; the batch holds 2"):
+    with pytest.raises(ValueError, match="3 answers of 3 rows cannot start together; the batch holds 2"):
         start_engine(max_batch=2).submit_together([request()] * 3)
+
+
+def test_a_beam_search_takes_a_row_for_every_beam(start_engine: StartEngine, versions: Versions) -> None:
+    versions.step_seconds, versions.is_endless = 0.01, True
+    engine = start_engine(max_batch=4)
+    search = engine.submit(request(max_new_tokens=20, temperature=0, beams=3))
+    pair = engine.submit_together([request(5), request(6)])  # one place is free, and two are needed
+    eventually(lambda: engine.stats().active_rows == 3)
+    found = search.wait(20)
+    assert len(found.token_ids) == 20
+    assert [generation.wait(20).version_id for generation in pair] == [1, 1]
+    with pytest.raises(ValueError, match="1 answers of 5 rows cannot start together"):
+        engine.submit(request(temperature=0, beams=5))
 
 
 def test_waiting_answers_know_their_place(start_engine: StartEngine, versions: Versions) -> None:

@@ -14,9 +14,6 @@ class Group:
     rows: int = 1
     is_ready: bool = True
 
-    def __len__(self) -> int:
-        return self.rows
-
 
 class Clock:
     def __init__(self) -> None:

@@ -16,10 +16,15 @@ _WITH_MATRIX = (nn.Linear, Conv1D, nn.Embedding)
 
 
 def has_plain_weights(model: nn.Module) -> bool:
-    """Whether every weight is an ordinary tensor of one device and type, with adapters merged or off."""
+    """Whether every weight is an ordinary tensor of one device and type, with adapters merged or off.
+
+    Modules with hooks are not plain: offloaded weights are on their device only while the module's forward runs.
+    """
     parameters = list(model.parameters())
     return (
-        len({(parameter.device, parameter.dtype) for parameter in parameters}) == 1
+        not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
+        and not any(hasattr(module, "_hf_hook") for module in model.modules())
+        and len({(parameter.device, parameter.dtype) for parameter in parameters}) == 1
         and all(parameter.is_floating_point() for parameter in parameters)
         and all(_is_settled(module) for module in model.modules() if isinstance(module, LoraLayer))
     )
