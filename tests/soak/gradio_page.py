@@ -32,6 +32,7 @@ class PageFailed(Exception):
 class _Running:
     """An event under way: the components it fills, and its outputs so far, to which the next differ."""
 
+    name: str
     targets: list[int]
     outputs: list[Any] = field(default_factory=list)
 
@@ -81,7 +82,7 @@ class GradioPage:
         }
         answer = await self._client.post(f"{self._api}/queue/join?{self._query}", json=body)
         event_id = str(_checked(answer).json()["event_id"])
-        self._running[event_id] = _Running(handler["outputs"])
+        self._running[event_id] = _Running(event, handler["outputs"])
         return event_id
 
     async def run(self, event: str, data: dict[str, Any] | None = None) -> AsyncGenerator[None, None]:
@@ -116,9 +117,10 @@ class GradioPage:
             raise PageFailed(f"The stream of events broke: {message['message']}")
         if kind not in ("process_generating", "process_completed") or event_id not in self._running:
             return
+        event = self._running[event_id]
         if not message["success"]:
-            raise PageFailed(f"A handler failed: {message['output']}")
-        event, outputs = self._running[event_id], message["output"]["data"]
+            raise PageFailed(f'The handler "{event.name}" failed: {message["output"]}')
+        outputs = message["output"]["data"]
         if kind == "process_completed":
             del self._running[event_id]  # the last output is whole again
         else:

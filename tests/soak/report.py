@@ -29,7 +29,7 @@ def report(title: str, tally: Tally, watch: Watch, stored: Sequence[StoredAnswer
         f"  memory, by thirds  {first:.0f}, {second:.0f}, {last:.0f} MiB (median of each)",
         f"  processor          {watch.cores:.2f} cores busy with the service",
         f"  swaps              {watch.swaps}",
-        f"  troubles           {len(tally.troubles)}",
+        "  " + listed("troubles", tally.troubles),
     ]
     return "\n".join(lines)
 
@@ -37,6 +37,6 @@ def report(title: str, tally: Tally, watch: Watch, stored: Sequence[StoredAnswer
 def listed(what: str, troubles: Iterable[object], most: int = 15) -> str:
     """The first troubles, one per line, and how many there are."""
     lines = [str(trouble) for trouble in troubles]
-    shown = "\n".join(f"  - {line}" for line in lines[:most])
+    shown = "".join(f"\n  - {line}" for line in lines[:most])
     more = f"\n  … and {len(lines) - most} more" if len(lines) > most else ""
-    return f"{what}: {len(lines)}\n{shown}{more}"
+    return f"{what}: {len(lines)}{shown}{more}"

@@ -34,7 +34,7 @@ def test_people_chat_without_an_error_a_long_wait_or_growing_memory(
     with capsys.disabled():
         print(f"\n{told}")
 
-    assert not tally.troubles, f"{told}\n{listed('Troubles', tally.troubles)}"
+    assert not tally.troubles, told
     assert not watch.failures, f"{told}\n{listed('Looks at the service that failed', watch.failures)}"
     assert not log_troubles(tmp_path), f"{told}\n{listed('Errors in the log', log_troubles(tmp_path))}"
     assert len(tally.answers) >= load.people, f"Too few answers to say anything.\n{told}"
