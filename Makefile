@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format soak bench-loop bench-answers bench-decode clean
+.PHONY: help run test check format soak bench-loop bench-answers bench-decode bench-streams bench-rollouts bench-token-time clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed  ## Set up, then chat at http://127.0.0.1:7860 (stop with Ctrl-C)
 	@$(BIN)/rapport serve
@@ -41,6 +41,15 @@ bench-answers: $(VENV)/.installed-dev  ## The bundled model's answers to fresh p
 
 bench-decode: $(VENV)/.installed-dev  ## The bundled model: seconds to the first token, tokens/s beside transformers' generate
 	$(BIN)/python -m benchmarks.decode_speed --model bundled=training/bundled/model
+
+bench-streams: $(VENV)/.installed-dev  ## 1, 4, 16 and 64 chats at once: tokens/s and first token, beside transformers' generate
+	$(BIN)/python -m benchmarks.streams
+
+bench-rollouts: $(VENV)/.installed-dev  ## Rollouts in batches of 64: tokens/s beside transformers' generate, with log-probabilities and without
+	$(BIN)/python -m benchmarks.rollouts
+
+bench-token-time: $(VENV)/.installed-dev  ## Where the time of a token goes, with 1 and with 16 chats
+	$(BIN)/python -m benchmarks.token_time
 
 clean:  ## Remove the virtual environment and caches; people's data stay where they are
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import ContinuousBatchingConfig
-from transformers.generation.streamers import BaseStreamer
 
 from benchmarks.chat_prompts import ChatPrompt
 from benchmarks.streams_run import StreamsRun
@@ -23,7 +22,7 @@ PAGE = 256  # tokens of a page of `generate_batch`, as the library has it
 READ_TOGETHER = 512  # tokens in one forward pass of `generate_batch`; its mask grows with their square
 
 
-class FirstToken(BaseStreamer):
+class FirstToken:
     """Notes when `generate` hands over its first token; it hands over the prompt before."""
 
     def __init__(self) -> None:

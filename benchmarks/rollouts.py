@@ -3,7 +3,8 @@
     python -m benchmarks.rollouts [--model DIR]
 
 With log-probabilities and without; those of `generate` come from its scores and `compute_transition_scores`. Sampled
-at temperature 1 with nothing filtered, as PPO does, and every completion has the same number of tokens.
+at temperature 1 with nothing filtered, as PPO does, and every completion has the same number of tokens. Ours runs in
+float32, as PPO's policy does, unless told otherwise; `generate` in the precision it is faster with.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from benchmarks.alternated import alternated, median_and_spread, ratios
 from benchmarks.chat_prompts import draw_prompts
 from benchmarks.endless import NEVER, generate_endlessly
 from benchmarks.generate_sides import left_padded
-from benchmarks.precision import load_as_served, load_fastest, precision_of
+from benchmarks.precision import load_fastest, precision_of
 from benchmarks.results import Measurement, print_table
 from training.bundled import BUNDLED_MODEL_DIR
 from training.generation import DecodingParameters, sample_completions
-from training.loading import LoadedModel
+from training.loading import LoadedModel, load_language_model
+from training.numerics import probe_numerics
 
 Prompts = Sequence[Sequence[int]]
 OURS, GENERATE = "ours", "generate"
@@ -33,37 +35,42 @@ OURS, GENERATE = "ours", "generate"
 
 def main() -> None:
     options = parse_arguments()
-    served = load_as_served(options.model)
+    policy = load_language_model(
+        options.model,
+        dtype=getattr(torch, options.precision),
+        device=probe_numerics(precision=options.precision, compile_model=False).device,
+    )
     parameters = DecodingParameters(max_new_tokens=options.new_tokens)
 
     def prompts(number: int) -> Prompts:
         drawn = draw_prompts(
-            served.chat_format, options.batch, seed=number, max_tokens=options.longest_prompt
+            policy.chat_format, options.batch, seed=number, max_tokens=options.longest_prompt
         )
         return [prompt.token_ids for prompt in drawn]
 
-    found = {}
+    found: dict[bool, dict[str, list[float]]] = {}
+    precisions: dict[bool, str] = {}
     for keep_logprobs in (False, True):
-        baseline = _fastest_generate(served, prompts(-2), parameters, keep_logprobs, options.model)
-        sides = _sides(served, baseline, prompts, parameters, keep_logprobs)
+        baseline = _fastest_generate(policy, prompts(-2), parameters, keep_logprobs, options.model)
+        sides = _sides(policy, baseline, prompts, parameters, keep_logprobs)
         found[keep_logprobs] = alternated(sides, options.pairs)
-        print(f"generate in {precision_of(baseline)}, ours in {precision_of(served)}")
-    print_speeds(found)
-    write_row(found, options)
+        precisions[keep_logprobs] = precision_of(baseline)
+    print_speeds(found, precisions, options.precision)
+    write_row(found, precisions, options)
 
 
 def _fastest_generate(
-    served: LoadedModel, prompts: Prompts, parameters: DecodingParameters, keep_logprobs: bool, folder: Path
+    policy: LoadedModel, prompts: Prompts, parameters: DecodingParameters, keep_logprobs: bool, folder: Path
 ) -> LoadedModel:
     def seconds(loaded: LoadedModel) -> float:
         generate_endlessly(loaded, parameters)
         return 1 / tokens_per_second(lambda: generated(loaded, prompts, keep_logprobs))
 
-    return load_fastest(folder, served.model.device, seconds)
+    return load_fastest(folder, policy.model.device, seconds)
 
 
 def _sides(
-    served: LoadedModel,
+    policy: LoadedModel,
     baseline: LoadedModel,
     prompts: Callable[[int], Prompts],
     parameters: DecodingParameters,
@@ -71,7 +78,7 @@ def _sides(
 ) -> dict[str, Callable[[int], float]]:
     def ours(number: int) -> float:
         drawn = prompts(number)
-        return tokens_per_second(lambda: sampled(served, drawn, parameters, keep_logprobs))
+        return tokens_per_second(lambda: sampled(policy, drawn, parameters, keep_logprobs))
 
     def generate(number: int) -> float:
         drawn = prompts(number)
@@ -115,13 +122,15 @@ def tokens_per_second(decode: Callable[[], int]) -> float:
     return tokens / (time.perf_counter() - began)
 
 
-def print_speeds(found: dict[bool, dict[str, list[float]]]) -> None:
+def print_speeds(
+    found: dict[bool, dict[str, list[float]]], precisions: dict[bool, str], our_precision: str
+) -> None:
     """One line without log-probabilities and one with them; medians."""
     rows = [
         (
             "kept" if keep_logprobs else "not kept",
-            f"{statistics.median(speeds[OURS]):,.0f}",
-            f"{statistics.median(speeds[GENERATE]):,.0f}",
+            f"{statistics.median(speeds[OURS]):,.0f} ({our_precision})",
+            f"{statistics.median(speeds[GENERATE]):,.0f} ({precisions[keep_logprobs]})",
             median_and_spread(ratios(speeds[OURS], speeds[GENERATE])),
         )
         for keep_logprobs, speeds in found.items()
@@ -129,7 +138,9 @@ def print_speeds(found: dict[bool, dict[str, list[float]]]) -> None:
     print_table([("log-probabilities", "tokens/s", "generate's", "ratio"), *rows])
 
 
-def write_row(found: dict[bool, dict[str, list[float]]], options: argparse.Namespace) -> None:
+def write_row(
+    found: dict[bool, dict[str, list[float]]], precisions: dict[bool, str], options: argparse.Namespace
+) -> None:
     """Store the smaller of the two ratios, with all speeds."""
     by_case = {
         keep_logprobs: ratios(speeds[OURS], speeds[GENERATE]) for keep_logprobs, speeds in found.items()
@@ -143,12 +154,13 @@ def write_row(found: dict[bool, dict[str, list[float]]], options: argparse.Names
         unit="times",
         baseline=f"transformers.generate: {statistics.median(found[worse][GENERATE]):.0f} tokens/s",
         spread=[round(min(by_case[worse]), 2), round(max(by_case[worse]), 2)],
-        command=f"python -m benchmarks.rollouts --pairs {options.pairs} --new-tokens {options.new_tokens}",
+        command=f"python -m benchmarks.rollouts --pairs {options.pairs} --precision {options.precision}",
         detail={
             "model": str(options.model),
             "threads": torch.get_num_threads(),
-            "without_logprobs": found[False],
-            "with_logprobs": found[True],
+            "our_precision": options.precision,
+            "without_logprobs": {**found[False], "generate_precision": precisions[False]},
+            "with_logprobs": {**found[True], "generate_precision": precisions[True]},
         },
     ).write()
 
@@ -159,6 +171,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--longest-prompt", type=int, default=64)
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
     parser.add_argument("--pairs", type=int, default=5)
     return parser.parse_args()
 

@@ -2,8 +2,7 @@
 
     python -m benchmarks.token_time [--model DIR]
 
-On the CPU, where a call is over when it returns. Prompts are read before the clock's parts count as decoding, so
-their reading is a part of its own.
+On the CPU, where a call is over when it returns. Reading the prompts is a part of its own.
 """
 
 from __future__ import annotations
