@@ -8,8 +8,11 @@ from typing import Any
 import httpx
 from openai import OpenAI
 
+from chat_app.api.openai.response import Heading
+from chat_app.api.openai.streaming import stream
+from chat_app.services.completions import CompletionWish
 from tests.chat_app.api.openai.conftest import HELLO, ask, slowed, stored
-from tests.chat_app.conftest import RunningServer
+from tests.chat_app.conftest import RunningServer, run
 from tests.chat_app.inference.conftest import eventually
 
 
@@ -91,6 +94,24 @@ def test_a_client_that_goes_in_mid_stream_frees_its_rows(
         eventually(lambda: engine.stats().active_rows == 0, seconds=1.5)
         eventually(lambda: len(stored(server, first.id)) == 2)
     assert {one.finish_reason for one in stored(server, first.id)} == {"stopped"}
+
+
+def test_a_client_that_goes_before_the_first_word_frees_its_rows(server: RunningServer) -> None:
+    services = server.container.services
+
+    async def go_at_once() -> list[bool]:
+        wish = CompletionWish(messages=HELLO, count=2, decoding={"max_new_tokens": 100})
+        answers = await services.completions.begin(services.you, wish)
+        heading = Heading(answers.public_id, answers.version_name, created=0)
+        events = stream(answers, heading, with_logprobs=False, with_usage=False)
+        await anext(events)
+        await events.aclose()
+        cancelled = [generation.is_cancelled for generation in answers.generations]
+        await answers.finished()
+        return cancelled
+
+    with slowed(server, 0.02):
+        assert run(go_at_once) == [True, True]
 
 
 def test_a_client_that_does_not_wait_for_a_whole_answer_frees_its_row(server: RunningServer) -> None:
