@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse
 
 
-def refusal_response(path: str, status: int, *, code: str, message: str, remedy: str) -> Response:
-    """Build the answer: OpenAI's form under /v1, our own under /api, plain text for pages."""
+def refusal_response(path: str, status: int, *, code: str, message: str, remedy: str) -> JSONResponse:
+    """Build the answer: OpenAI's form under /v1, our own elsewhere."""
     error: dict[str, Any] = {"code": code, "message": message, "remedy": remedy}
     if path.startswith("/v1/"):
         kind = "permission_error" if status == 403 else "invalid_request_error"
         error = {"message": f"{message} {remedy}", "type": kind, "param": None, "code": code}
-    elif not path.startswith("/api/"):
-        return PlainTextResponse(f"{message}\n{remedy}\n", status)
     return JSONResponse({"error": error}, status)

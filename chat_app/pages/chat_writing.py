@@ -124,7 +124,7 @@ class ChatWriting:
             await asyncio.to_thread(self._services.chat.stop, self._drawing.person, conversation)
         except Exception as error:
             return self._drawing.error(error)
-        return {}
+        return self._picture.notice("")  # Gradio takes an empty dict for a missing answer
 
     async def _guarded(self, stream: Stream, conversation: int) -> Stream:
         try:

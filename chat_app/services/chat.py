@@ -63,26 +63,25 @@ class ChatService:
         self._storing: set[asyncio.Task[ChatEvent]] = set()
 
     def conversations(self, person: Person) -> list[ConversationSummary]:
-        """List the person's conversations, the newest first."""
+        """List the person's conversations in which something was said, the newest first."""
         require(person, "chat")
         query = select(Conversation).where(
-            Conversation.user_id == person.id, Conversation.deleted_at.is_(None)
+            Conversation.user_id == person.id,
+            Conversation.deleted_at.is_(None),
+            select(Message.id).where(Message.conversation_id == Conversation.id).exists(),
         )
         with self._database.read() as session:
             rows = session.scalars(query.order_by(Conversation.updated_at.desc(), Conversation.id.desc()))
             return [ConversationSummary(row.id, row.title, row.updated_at) for row in rows]
 
     def create(self, person: Person) -> int:
-        """Begin an empty conversation and return its id; an empty one of the person is used again."""
+        """Begin an empty conversation and return its id; it is not listed before something is said in it.
+
+        Always a new one: two pages that begin at the same time must not share it.
+        """
         require(person, "chat")
-        query = select(Conversation).where(
-            Conversation.user_id == person.id,
-            Conversation.deleted_at.is_(None),
-            ~select(Message.id).where(Message.conversation_id == Conversation.id).exists(),
-        )
         with self._database.write() as session:
-            conversation = session.scalars(query.limit(1)).first() or Conversation(user_id=person.id)
-            conversation.updated_at = utc_now()
+            conversation = Conversation(user_id=person.id, updated_at=utc_now())
             session.add(conversation)
             session.flush()
             return conversation.id

@@ -122,6 +122,7 @@ def test_stop_keeps_what_was_written(slow_rapport: RapportProcess, open_page: Op
         "select json_array_length(token_ids) from completion order by id desc limit 1"
     )
     assert 0 < tokens < 250
+    assert "Traceback" not in (slow_rapport.data_dir / "serve-output.txt").read_text(encoding="utf-8")
 
 
 def test_reloading_in_the_middle_of_an_answer_loses_nothing(

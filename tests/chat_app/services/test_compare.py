@@ -7,7 +7,7 @@ import pytest
 import torch
 from sqlalchemy import delete, func, select
 
-import chat_app.container
+import chat_app.version_loading
 from chat_app.container import Container, Services
 from chat_app.errors import InvalidInput, NotFound, PairFailed, VoteWaits
 from chat_app.records import open_records
@@ -243,13 +243,13 @@ class TestWithAModelThatBreaks:
     @pytest.fixture
     def models(self, monkeypatch: pytest.MonkeyPatch) -> list[LoadedModel]:
         loaded: list[LoadedModel] = []
-        load = chat_app.container.load_policy
+        load = chat_app.version_loading.load_policy
 
-        def load_and_keep(*arguments: object) -> LoadedModel:
-            loaded.append(load(*arguments))  # type: ignore[arg-type]
+        def load_and_keep(*arguments: object, **options: object) -> LoadedModel:
+            loaded.append(load(*arguments, **options))  # type: ignore[arg-type]
             return loaded[-1]
 
-        monkeypatch.setattr(chat_app.container, "load_policy", load_and_keep)
+        monkeypatch.setattr(chat_app.version_loading, "load_policy", load_and_keep)
         return loaded
 
     def test_a_failed_answer_leaves_nothing_to_vote_on_and_a_retry_works(
