@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_app.errors import StartFailed
@@ -81,14 +82,7 @@ class SingleUserGuard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
         else:
-            response = refusal_response(
-                scope["path"],
-                refusal.status,
-                code=refusal.code,
-                message=refusal.message,
-                remedy=refusal.remedy,
-            )
-            await response(scope, receive, send)
+            await _response(refusal, scope["path"])(scope, receive, send)
 
     def _refusal(self, headers: Headers, method: str) -> Refusal | None:
         return (
@@ -154,6 +148,14 @@ def _wrong_site(headers: Headers, method: str) -> Refusal | None:
         return None
     return Refusal(
         403, "foreign_site", "Another site's page made this request.", "Open Rapport's own page instead."
+    )
+
+
+def _response(refusal: Refusal, path: str) -> Response:
+    if not path.startswith(("/api/", "/v1/")):
+        return PlainTextResponse(f"{refusal.message}\n{refusal.remedy}\n", refusal.status)
+    return refusal_response(
+        path, refusal.status, code=refusal.code, message=refusal.message, remedy=refusal.remedy
     )
 
 
