@@ -186,18 +186,20 @@ def full(server: RunningServer) -> Iterator[None]:
 
     def hold() -> None:
         with server.client() as client, client.stream("POST", "/v1/chat/completions", json=body):
-            leave.wait(20)
+            leave.wait(60)
 
-    with slowed(server, 0.05):
-        holders = [threading.Thread(target=hold) for _ in range(2)]
+    holders = [threading.Thread(target=hold) for _ in range(2)]
+    with slowed(server, 0.3):
         for holder in holders:
             holder.start()
-        eventually(lambda: (engine.stats().active_rows, engine.stats().queue_length) == (4, 4))
-        yield
-        leave.set()
-        for holder in holders:
-            holder.join()
-    eventually(lambda: engine.stats().active_rows == 0)
+        try:
+            eventually(lambda: (engine.stats().active_rows, engine.stats().queue_length) == (4, 4), 20)
+            yield
+        finally:
+            leave.set()
+            for holder in holders:
+                holder.join()
+    eventually(lambda: engine.stats().active_rows == 0, 20)
 
 
 @pytest.mark.usefixtures("full")

@@ -86,12 +86,12 @@ def test_a_client_that_goes_in_mid_stream_frees_its_rows(
     openai_client: OpenAI, server: RunningServer
 ) -> None:
     engine = server.container.engine
-    with slowed(server, 0.05):
+    with slowed(server, 0.1):
         chunks = ask(openai_client, max_tokens=100, stream=True, n=2)
         first = [next(chunks) for _ in range(5)][-1]
         assert engine.stats().active_rows == 2
         chunks.close()
-        eventually(lambda: engine.stats().active_rows == 0, seconds=1.5)
+        eventually(lambda: engine.stats().active_rows == 0, seconds=4)
         eventually(lambda: len(stored(server, first.id)) == 2)
     assert {one.finish_reason for one in stored(server, first.id)} == {"stopped"}
 
@@ -119,11 +119,11 @@ def test_a_client_that_does_not_wait_for_a_whole_answer_frees_its_row(server: Ru
     body = json.dumps({"model": "rapport", "messages": HELLO, "max_tokens": 100, "temperature": 0}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
     address = httpx.URL(server.url)
-    with slowed(server, 0.05):
+    with slowed(server, 0.1):
         with socket.create_connection((address.host, address.port or 0)) as connection:
             connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
             eventually(lambda: engine.stats().active_rows == 1)
-        eventually(lambda: engine.stats().active_rows == 0, seconds=1.5)
+        eventually(lambda: engine.stats().active_rows == 0, seconds=4)
 
 
 def test_a_slow_reader_gets_the_whole_answer_and_holds_nobody_up(server: RunningServer) -> None:
