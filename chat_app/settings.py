@@ -27,7 +27,7 @@ class DecodingSettings(BaseModel, frozen=True, extra="forbid"):
     """How answers are sampled in the chat, in comparisons and by `rapport winrate`."""
 
     max_new_tokens: int = Field(default=128, ge=1, le=4096)
-    temperature: float = Field(default=0.7, ge=0, le=5)
+    temperature: float = Field(default=0.5, ge=0, le=5)
     top_p: float = Field(default=0.9, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     repetition_penalty: float = Field(default=1.0, ge=1, le=2)

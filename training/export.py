@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from training.chat_format import ChatFormat
 from training.whole_files import whole
 
-TEMPERATURE, TOP_P, MAX_NEW_TOKENS = 0.7, 0.9, 80
+TEMPERATURE, TOP_P, MAX_NEW_TOKENS = 0.5, 0.9, 80
 
 
 def export_model(model: Any, chat_format: ChatFormat, folder: Path) -> None:

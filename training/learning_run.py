@@ -20,7 +20,15 @@ from training.ranks import Ranks
 from training.whole_files import whole
 
 Report = Callable[[str], None]
-_NOT_IN_FINGERPRINT = {"output_dir", "minutes", "steps", "patience", "compile_model", "checkpoint_minutes"}
+_NOT_IN_FINGERPRINT = {
+    "output_dir",
+    "minutes",
+    "steps",
+    "patience",
+    "compile_model",
+    "checkpoint_minutes",
+    "base_share",
+}
 _REPORT_STEPS = 25
 
 

@@ -132,6 +132,12 @@ class SftSettings(RunSettings):
         lt=1,
         description="Share of the passes in which people type in a hurry: no capitals.",
     )
+    base_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the base's weights in the result: fewer slips from learning few conversations by heart.",
+    )
     compile_model: bool | None = Field(
         default=False, description="Compile the model; pays on long runs, for batches come in many shapes."
     )

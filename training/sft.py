@@ -19,6 +19,7 @@ from torch.nn import functional
 from training.corpus import Corpus, corpus_of, report_corpus
 from training.demonstrations import Batch, Example, ExampleBatches, collate, cut_conversation, make_example
 from training.export import export_model
+from training.language_modelling import loss_line
 from training.learning_run import Report, learn, silent
 from training.learning_settings import SftSettings
 from training.loading import LoadedModel, load_language_model
@@ -75,12 +76,17 @@ def sft(settings: SftSettings, report: Report = print) -> SftResult:
         outcome = learn(settings, loaded.model, material, ranks, report)
 
         # 4. The fine-tuned model
+        heldout_loss = outcome.heldout_loss
+        if settings.base_share:
+            average_with_base(loaded.model, settings.base, settings.base_share)
+            heldout_loss = material.heldout_losses()
+            report(f"averaged with {settings.base_share:.0%} of the base; {loss_line(heldout_loss)}")
         result = SftResult(
             settings.model_dir,
             outcome.progress.step,
             outcome.progress.tokens,
             material.counts,
-            outcome.heldout_loss,
+            heldout_loss,
         )
         if ranks.is_first:
             _set_dropout(loaded.model, 0.0)
@@ -161,6 +167,14 @@ class _Conversations:
                 losses[source] = float(sft_loss(self._model, batch.to(self._numerics.device), 0.0))
         self._model.train()
         return losses
+
+
+@torch.no_grad()
+def average_with_base(model: nn.Module, base: str, share: float) -> None:
+    """Replace every weight by `share` of the base's and the rest of its own (WiSE-FT, Wortsman et al. 2022)."""
+    before = dict(load_language_model(base).model.named_parameters())
+    for name, weight in model.named_parameters():
+        weight.lerp_(before[name].to(weight.device), share)
 
 
 def sft_loss(

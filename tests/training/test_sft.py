@@ -139,3 +139,18 @@ def test_text_without_conversations_is_refused(base: Path, tmp_path: Path) -> No
 def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a data folder, a demonstrations file, or both"):
         SftSettings(base="x", output_dir=tmp_path, steps=1)
+
+
+def test_a_share_of_the_base_is_kept_in_the_weights(base: Path, demonstrations: Path, tmp_path: Path) -> None:
+    weights = {}
+    for name, share in (("own", 0.0), ("averaged", 0.25)):
+        run = settings(base, demonstrations, tmp_path / name, 6, base_share=share)
+        lines: list[str] = []
+        sft(run, lines.append)
+        weights[name] = dict(load_language_model(run.model_dir).model.named_parameters())
+        assert any("averaged with 25% of the base" in line for line in lines) == bool(share)
+    before = dict(load_language_model(base).model.named_parameters())
+    assert any((weights["own"][name] - old).abs().max() > 0.01 for name, old in before.items())
+    for name, old in before.items():
+        expected = 0.25 * old + 0.75 * weights["own"][name]
+        torch.testing.assert_close(weights["averaged"][name], expected, atol=2e-3, rtol=1e-2)

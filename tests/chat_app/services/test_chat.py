@@ -53,7 +53,7 @@ def test_an_answer_streams_and_is_stored_with_its_version(services: Services, co
         completion = session.scalars(select(Completion)).one()
         assert 0 < len(completion.token_ids) <= 12
         assert completion.text == events[-1].text
-        assert completion.decoding["temperature"] == 0.7
+        assert completion.decoding["temperature"] == 0.5
         assert completion.seed is not None
 
 

@@ -56,7 +56,7 @@ def test_an_answer_is_kept_with_its_prompt_and_how_it_was_made(
 def test_what_is_left_out_is_as_in_the_chat(openai_client: OpenAI, server: RunningServer) -> None:
     answer = openai_client.chat.completions.create(model="rapport", messages=HELLO)  # type: ignore[arg-type]
     (kept,) = stored(server, answer.id)
-    assert (kept.decoding["max_new_tokens"], kept.decoding["temperature"]) == (12, 0.7)
+    assert (kept.decoding["max_new_tokens"], kept.decoding["temperature"]) == (12, 0.5)
 
 
 def test_the_same_seed_gives_the_same_answers_and_each_choice_its_own(openai_client: OpenAI) -> None:
