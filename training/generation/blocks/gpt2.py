@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from training.generation.blocks.weights import Projection, plain
-from training.generation.slot_memory import Attend, MemoryShape
+from training.generation.slot_memory import Attend, MemoryShape, memory_dtype
 
 
 def has_gpt2_blocks(model: Any) -> bool:
@@ -37,7 +37,7 @@ class Gpt2Blocks:
             layers=config.n_layer,
             heads=config.n_head,
             head_size=config.n_embd // config.n_head,
-            dtype=self._embedding.dtype,
+            dtype=memory_dtype(self._embedding),
             device=self._embedding.device,
         )
         self.vocab_size = int(config.vocab_size)

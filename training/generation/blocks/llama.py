@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from training.generation.blocks.weights import Projection, is_small, plain
-from training.generation.slot_memory import Attend, MemoryShape
+from training.generation.slot_memory import Attend, MemoryShape, memory_dtype
 
 _STEADY_ROPE = ("default", "linear", "llama3")  # the others' angles depend on the length
 
@@ -42,7 +42,7 @@ class LlamaBlocks:
             layers=config.num_hidden_layers,
             heads=config.num_key_value_heads,
             head_size=first.head_dim,
-            dtype=self._embedding.dtype,
+            dtype=memory_dtype(self._embedding),
             device=self._embedding.device,
         )
         self._layers = [
