@@ -180,6 +180,7 @@ def test_a_version_and_its_context_are_chosen_shown_and_remembered(
     page.reload()
     expect(page.locator("#r-version input")).to_have_value(f"base-{version}")
     expect(page.locator("#r-context input")).to_have_value("Four examples (few-shot)")
+    page.wait_for_load_state("networkidle")  # leaving in the middle of loading is told on the console
     page.get_by_role("link", name="New conversation").click()
     expect(page.locator("#r-version input")).to_have_value(re.compile(r"^As served: \S+"))
     expect(page.locator("#r-context input")).to_have_value("No examples (zero-shot)")
