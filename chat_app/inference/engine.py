@@ -211,7 +211,7 @@ class InferenceEngine:
 
     @property
     def _active_rows(self) -> int:
-        return sum(order.rows for order in self._running.values())
+        return sum(order.rows for order in list(self._running.values()))  # any thread may ask
 
     def _admit(self) -> None:
         """Let waiting orders join, as far as there are places; at the end of the service turn them away."""

@@ -45,6 +45,7 @@ class _Row(Generic[RowId]):
     limit: int
     tokens: list[int] = field(default_factory=list)
     has_left: bool = False
+    is_broken: bool = False
     beams: Beams | None = None  # the search of which it is one beam
 
     @property
@@ -82,7 +83,8 @@ class DecodingBatch(Generic[RowId]):
     ) -> None:
         """Take a causal model in evaluation mode; `other_stop_ids` end a row as `end_token_id` does.
 
-        Keys and values of all rows stay within `memory_bytes` (None: no limit), and rows wait until they fit;
+        Keys and values of all rows stay within `memory_bytes` (None: no limit; prompts being read have theirs
+        beside it), and rows wait until they fit;
         `prefix_bytes` more are kept of finished rows for prompts that begin as they did. Prompts are read at
         about `read_per_step` tokens per step, so that a long one does not hold the others up.
         """
@@ -205,6 +207,8 @@ class DecodingBatch(Generic[RowId]):
         """Choose every row's token from logits (rows, vocabulary), and let the finished rows leave."""
         is_broken = (~logits.amax(-1).isfinite()).tolist()
         if any(is_broken):
+            for row, broken in zip(self._rows, is_broken, strict=True):
+                row.is_broken = broken
             logits = torch.where(torch.tensor(is_broken, device=logits.device)[:, None], 0.0, logits)
         steps, leaving = self._sample(logits, is_broken)
         for beams, indices in self._searches().items():
@@ -271,7 +275,8 @@ class DecodingBatch(Generic[RowId]):
     def _drop(self, index: int) -> None:
         """Take a row out, as the memory does it: the last row moves into its place."""
         row = self._rows[index]
-        self._forward.drop(index, row.prompt + row.tokens[:-1])  # the last token has not been read
+        read = [] if row.is_broken else row.prompt + row.tokens[:-1]  # the last token has not been read
+        self._forward.drop(index, read)
         self._rows[index] = self._rows[-1]
         self._rows.pop()
         self._forget_settings()

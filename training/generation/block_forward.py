@@ -46,8 +46,8 @@ class BlockForward:
         self._memory.rearrange(rows, sources)
 
     def drop(self, row: int, tokens: Sequence[int]) -> None:
-        """Free a row that has read `tokens`, and remember them if that is wanted."""
-        if self._prefixes.max_bytes:
+        """Free a row that has read `tokens`, and remember them if that is wanted; none for a broken row."""
+        if tokens and self._prefixes.max_bytes:
             self._prefixes.add(tokens, self._memory.copy_out(row))
         self._memory.drop(row)
 

@@ -49,7 +49,7 @@ class Forward(Protocol):
         ...
 
     def drop(self, row: int, tokens: Sequence[int]) -> None:
-        """Free a row that has read `tokens`; the last row takes its place."""
+        """Free a row that has read `tokens` (none to forget them); the last row takes its place."""
         ...
 
 

@@ -65,16 +65,20 @@ class SlotMemory:
         return len(self.lengths)
 
     def reserve(self, rows: int, columns: int) -> None:
-        """Make room for this many rows and columns; what is there stays."""
+        """Make room for this many rows and columns; what is there stays.
+
+        New buffers are as large as is needed now: many short rows once and a long one later must not multiply.
+        """
         row_capacity, _, column_capacity, _ = self.keys[0].shape
         if rows <= row_capacity and columns <= column_capacity:
             return
-        row_capacity = max(row_capacity, _round_up(rows, ROW_CHUNK))
-        column_capacity = max(column_capacity, _round_up(columns, COLUMN_CHUNK))
+        used, width = self.rows, max(self.lengths, default=0)
         for buffers in (self.keys, self.values):
             for layer, old in enumerate(buffers):
-                new = self.shape.zeros(row_capacity, column_capacity)
-                new[: old.shape[0], :, : old.shape[2]] = old
+                new = self.shape.zeros(
+                    _round_up(max(rows, used), ROW_CHUNK), _round_up(max(columns, width), COLUMN_CHUNK)
+                )
+                new[:used, :, :width] = old[:used, :, :width]
                 buffers[layer] = new
 
     def add_empty(self, count: int) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from tests.training.generation.conftest import PAD, make_model
 from training.generation import DecodingBatch, DecodingParameters, PromptDoesNotFit, block_forward
+from training.generation.slot_memory import MemoryShape, SlotMemory
 
 NEVER = -1  # an end token that does not occur
 GREEDY = DecodingParameters(max_new_tokens=12, temperature=0)
@@ -154,3 +155,28 @@ def test_a_stop_sequence_ends_its_row_only(gpt2: Any, prompts: list[list[int]]) 
     batch.add(0, prompts[0], stopped, 0)
     batch.add(1, prompts[0], GREEDY, 0)
     assert collect(batch) == {0: whole[: end + 1], 1: whole}
+
+
+def test_a_broken_row_is_not_kept_for_later_prompts(prompts: list[list[int]]) -> None:
+    model = make_model("llama")
+    expected = alone(model, prompts[3])
+    whole = model.model.embed_tokens.weight.detach().clone()
+    batch = new_batch(model, prefix_bytes=1_000_000)
+    batch.add(0, prompts[3], GREEDY, 0)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.fill_(float("nan"))
+    assert [step.error is not None for step in batch.step()] == [True]
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(whole)
+    batch.add(1, prompts[3], GREEDY, 0)
+    assert collect(batch)[1] == expected
+
+
+def test_many_short_rows_and_then_a_long_one_do_not_multiply() -> None:
+    memory = SlotMemory(MemoryShape(1, 1, 1, torch.float32, torch.device("cpu")))
+    memory.add_empty(64)
+    memory.reserve(64, 10)
+    for _ in range(63):
+        memory.drop(0)
+    memory.reserve(1, 1000)
+    assert memory.keys[0].numel() <= 4 * 1024
