@@ -36,6 +36,12 @@ class Measurement:
         return path
 
 
+def shown_path(path: Path) -> str:
+    """A path as a result names it: within the repository where it lies there, else its last part alone."""
+    whole, root = path.resolve(), FOLDER.parent.parent
+    return str(whole.relative_to(root)) if whole.is_relative_to(root) else whole.name
+
+
 def machine() -> str:
     """The processor, cores and system this was measured on."""
     model = platform.processor() or platform.machine()

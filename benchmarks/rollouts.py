@@ -23,7 +23,7 @@ from benchmarks.chat_prompts import draw_prompts
 from benchmarks.endless import NEVER, generate_endlessly
 from benchmarks.generate_sides import left_padded
 from benchmarks.precision import load_fastest, precision_of
-from benchmarks.results import Measurement, print_table
+from benchmarks.results import Measurement, print_table, shown_path
 from training.bundled import BUNDLED_MODEL_DIR
 from training.generation import DecodingParameters, sample_completions
 from training.loading import LoadedModel, load_language_model
@@ -156,7 +156,7 @@ def write_row(
         spread=[round(min(by_case[worse]), 2), round(max(by_case[worse]), 2)],
         command=f"python -m benchmarks.rollouts --pairs {options.pairs} --precision {options.precision}",
         detail={
-            "model": str(options.model),
+            "model": shown_path(Path(options.model)),
             "threads": torch.get_num_threads(),
             "our_precision": options.precision,
             "without_logprobs": {**found[False], "generate_precision": precisions[False]},

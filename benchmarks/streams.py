@@ -24,7 +24,7 @@ from benchmarks.endless import generate_endlessly
 from benchmarks.engine_side import running_engine, stream_through
 from benchmarks.generate_sides import behind_a_lock, continuously, padded_together
 from benchmarks.precision import load_as_served, load_fastest, precision_of
-from benchmarks.results import Measurement, print_table
+from benchmarks.results import Measurement, print_table, shown_path
 from benchmarks.streams_run import StreamsRun, first_token_percentile
 from chat_app.inference.settings import InferenceSettings
 from training.bundled import BUNDLED_MODEL_DIR
@@ -137,7 +137,7 @@ def write_rows(line: StreamsLine, lines: Sequence[StreamsLine], options: argpars
     """Store P3 and P5, each with everything measured."""
     command = f"python -m benchmarks.streams --pairs {options.pairs} --new-tokens {options.new_tokens}"
     detail: dict[str, Any] = {
-        "model": str(options.model),
+        "model": shown_path(Path(options.model)),
         "threads": torch.get_num_threads(),
         "new_tokens": options.new_tokens,
         "lines": [_detail(line) for line in lines],

@@ -18,7 +18,7 @@ from benchmarks.chat_prompts import draw_prompts
 from benchmarks.decoding import stored_decoding
 from benchmarks.engine_side import running_engine, stream_through
 from benchmarks.precision import load_as_served, precision_of
-from benchmarks.results import Measurement, print_table
+from benchmarks.results import Measurement, print_table, shown_path
 from benchmarks.stopwatch import Part, Stopwatch
 from chat_app.inference.detokenise import Detokeniser
 from chat_app.inference.engine import InferenceEngine
@@ -138,7 +138,7 @@ def write_row(found: Mapping[int, TokenTime], served: LoadedModel, options: argp
         spread=[round(untimed, 1), round(first.total, 1)],
         command=f"python -m benchmarks.token_time --new-tokens {options.new_tokens}",
         detail={
-            "model": str(options.model),
+            "model": shown_path(Path(options.model)),
             "precision": precision_of(served),
             "threads": torch.get_num_threads(),
             "microseconds_per_token": {
